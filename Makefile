@@ -1,0 +1,36 @@
+# The usual tasks. `make check` is what CI runs.
+.PHONY: check lint format test bench sim docs
+
+python := .venv/bin/python
+
+check:
+	scripts/test
+
+.venv/bin/python:
+	scripts/setup
+
+lint: $(python)
+	$(python) -m ruff format --check .
+	$(python) -m ruff check .
+	$(python) -m mypy
+	.venv/bin/lint-imports --no-logo
+
+format: $(python)
+	$(python) -m ruff format .
+	$(python) -m ruff check --fix .
+
+# Tests alone, those of cgroup v2 left out: make test ARGS="tests/runtime -k links"
+test: $(python)
+	$(python) -m pytest -m "not cgroup2" $(ARGS)
+
+# Every figure, beside its limit or its peer.
+bench: $(python)
+	set -e; for benchmark in benchmarks/bench_*.py; do $(python) "$$benchmark"; done
+
+# Whole clusters from one seed.
+sim: $(python)
+	$(python) -m pytest tests/simulation $(ARGS)
+
+# Are the documents linked, fresh and whole?
+docs: $(python)
+	$(python) -m pytest tests/test_documents.py

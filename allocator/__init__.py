@@ -1,0 +1,1 @@
+"""Who gets what: resources, shares and the allocator actor."""

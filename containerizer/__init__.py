@@ -1,0 +1,1 @@
+"""How tasks run: processes, namespaces, cgroups and the containerizer actor."""

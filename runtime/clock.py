@@ -1,0 +1,113 @@
+"""Time as an input: actors see only the `now` of their turn; nodes get it, and their timers, from a clock."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Handle(Protocol):
+    """Something scheduled that can be called off."""
+
+    def cancel(self) -> None:
+        """Never run it; no error if it ran."""
+
+
+class Clock(Protocol):
+    """Tells the time and calls back; one thread only."""
+
+    def now(self) -> float:
+        """Seconds since the Unix epoch; never goes back within a process."""
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Handle:
+        """Call `callback` once `now()` has reached `when`."""
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call `callback` after what runs at present, in the order of asking."""
+
+
+class RealClock:
+    """The machine's time on an asyncio loop: wall time at start, monotonic from then on."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._offset = time.time() - time.monotonic()
+        self.call_soon: Callable[[Callable[[], None]], object] = loop.call_soon
+
+    def now(self) -> float:
+        """Seconds since the Unix epoch."""
+        return time.monotonic() + self._offset
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Handle:
+        """Call `callback` at `when`; asyncio's own clock is the monotonic one as well."""
+        return self._loop.call_at(when - self._offset, callback)
+
+
+class _VirtualHandle:
+    """An entry of a virtual clock's queue."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], None] | None) -> None:
+        self.callback = callback
+
+    def cancel(self) -> None:
+        """Forget the callback; the queue skips the entry."""
+        self.callback = None
+
+
+class VirtualClock:
+    """Time that passes only when told to, for tests and simulation: same calls, same history."""
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._now = start
+        self._queue: list[tuple[float, int, _VirtualHandle]] = []
+        self._order = itertools.count()
+
+    def now(self) -> float:
+        """Virtual seconds."""
+        return self._now
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Handle:
+        """Call `callback` at virtual time `when` (at once, in order, if that is past)."""
+        handle = _VirtualHandle(callback)
+        heapq.heappush(self._queue, (max(when, self._now), next(self._order), handle))
+        return handle
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call `callback` at the present virtual time, after what is already due."""
+        self.call_at(self._now, callback)
+
+    def step(self) -> bool:
+        """Run the next callback, moving time to it; False when there is none."""
+        while self._queue:
+            when, _, handle = heapq.heappop(self._queue)
+            if handle.callback is None:
+                continue
+            self._now = when
+            callback, handle.callback = handle.callback, None
+            callback()
+            return True
+        return False
+
+    def next_at(self) -> float | None:
+        """When the next callback is due; None when nothing is scheduled."""
+        while self._queue and self._queue[0][2].callback is None:
+            heapq.heappop(self._queue)
+        return self._queue[0][0] if self._queue else None
+
+    def settle(self) -> None:
+        """Run everything that is due now, and what that causes now, without moving time."""
+        while (due := self.next_at()) is not None and due <= self._now:
+            self.step()
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass, running everything that falls due, in order."""
+        end = self._now + seconds
+        while (due := self.next_at()) is not None and due <= end:
+            self.step()
+        self._now = end

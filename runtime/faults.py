@@ -1,0 +1,112 @@
+"""What can go wrong on a simulated network, as data and rules; the same rules and seed give the same history."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Final, TypeAlias
+
+import msgspec
+
+from runtime.transport.protocol import Envelope
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """Nothing happens to the envelope."""
+
+
+class Delay(msgspec.Struct, frozen=True):
+    """The envelope, and all behind it on its way, arrives so much later."""
+
+    seconds: float
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """The envelope is lost."""
+
+
+Verdict: TypeAlias = Pass | Delay | Drop
+
+PASS: Final = Pass()
+DROP: Final = Drop()
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """An envelope on its way between two nodes, by their ids; `now` in seconds."""
+
+    sender: str
+    receiver: str
+    envelope: Envelope
+    now: float
+
+
+Rule: TypeAlias = Callable[[Parcel], Verdict]
+
+
+class Faults:
+    """The faults in force: rules for envelopes, and directions that carry nothing."""
+
+    def __init__(self) -> None:
+        self._rules: list[Rule] = []
+        self._cut: dict[tuple[str, str], float] = {}
+
+    def add(self, rule: Rule) -> Callable[[], None]:
+        """Ask `rule` about every envelope from now on; returns what takes it back.
+
+        Of several rules the first that does not pass wins.
+        """
+        self._rules.append(rule)
+
+        def remove() -> None:
+            if rule in self._rules:
+                self._rules.remove(rule)
+
+        return remove
+
+    def verdict(self, parcel: Parcel) -> Verdict:
+        """What happens to an envelope."""
+        for rule in self._rules:
+            verdict = rule(parcel)
+            if verdict is not PASS:
+                return verdict
+        return PASS
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether any envelope needs asking about."""
+        return bool(self._rules)
+
+    def cut(self, senders: Iterable[str], receivers: Iterable[str], since: float) -> None:
+        """Let nothing through from these nodes to those, one way; what is cut already keeps its time."""
+        ends = tuple(receivers)
+        for sender in senders:
+            for receiver in ends:
+                self._cut.setdefault((sender, receiver), since)
+
+    def heal(self) -> None:
+        """Let everything through again; rules stay."""
+        self._cut.clear()
+
+    def is_cut(self, sender: str, receiver: str) -> bool:
+        """Whether nothing gets through from one node to another."""
+        return (sender, receiver) in self._cut
+
+    def cut_since(self, sender: str, receiver: str) -> float | None:
+        """Since when nothing gets through; None if something does."""
+        return self._cut.get((sender, receiver))
+
+
+def between(senders: Iterable[str], receivers: Iterable[str], rule: Rule) -> Rule:
+    """`rule` for what travels from these nodes to those only."""
+    origins, targets = frozenset(senders), frozenset(receivers)
+    return lambda parcel: rule(parcel) if parcel.sender in origins and parcel.receiver in targets else PASS
+
+
+def losing(chance: float, source: random.Random) -> Rule:
+    """Lose each envelope with this chance, from 0 to 1."""
+    return lambda parcel: DROP if source.random() < chance else PASS
+
+
+def delaying(least_seconds: float, most_seconds: float, source: random.Random) -> Rule:
+    """Delay each envelope by a time drawn evenly between two limits."""
+    return lambda parcel: Delay(source.uniform(least_seconds, most_seconds))

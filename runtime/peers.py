@@ -1,0 +1,341 @@
+"""The other nodes: sessions with them, messages to and from them, and whether they still answer."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from runtime.clock import Handle
+from runtime.codec import as_envelope
+from runtime.constants import (
+    DIAL_BACKOFF_MAX_SECONDS,
+    DIAL_BACKOFF_SECONDS,
+    PING_INTERVAL_SECONDS,
+    PING_MISSES,
+    SESSION_QUEUE_ENVELOPES,
+)
+from runtime.errors import TransportError
+from runtime.links import NodeExited, NodeLink
+from runtime.mailbox import Watcher
+from runtime.message import AskFailed, Busy, Message, Overflow
+from runtime.pid import NODE_ACTOR, PID
+from runtime.transport.protocol import Envelope, Identity, Posted, Session, Transport
+
+if TYPE_CHECKING:
+    from runtime.node import Node
+
+NOT_CONNECTED: Final = "no session with its node"
+
+
+class NodePing(Message, frozen=True, kw_only=True, tag="node.Ping"):
+    """Node -> node, over a session that was silent for an interval: does your loop still turn?"""
+
+    overflow: ClassVar[Overflow] = Overflow.NEVER
+
+
+class NodePong(Message, frozen=True, kw_only=True, tag="node.Pong"):
+    """Node -> node: it does."""
+
+    overflow: ClassVar[Overflow] = Overflow.NEVER
+
+
+class Peer:
+    """What this node keeps of one session."""
+
+    __slots__ = ("heard", "misses", "pids", "session")
+
+    def __init__(self, session: Session) -> None:
+        """`heard` says whether anything came since the last look."""
+        self.session = session
+        self.pids: dict[str, PID] = {}
+        self.heard = True
+        self.misses = 0
+
+
+class Dial:
+    """An address that actors talk to: what waits for its session, and when it may be dialled next."""
+
+    __slots__ = ("attempts", "dialling", "links", "queue", "session", "timer")
+
+    def __init__(self) -> None:
+        """Not dialled yet."""
+        self.session: Session | None = None
+        self.dialling = False
+        self.attempts = 0
+        self.timer: Handle | None = None
+        self.queue: deque[tuple[PID, PID, Posted]] = deque()
+        self.links: list[Watcher] = []
+
+
+class Peers:
+    """All sessions of one node; its transport's door."""
+
+    def __init__(self, node: Node, transport: Transport) -> None:
+        """The transport is started by the node."""
+        self._node = node
+        self.identity: Identity = node.identity
+        self._transport = transport
+        self._peers: dict[int, Peer] = {}
+        self._by_node: dict[str, list[Session]] = {}
+        self._dials: dict[str, Dial] = {}
+        self._ping_timer: Handle | None = None
+        self.envelopes_in = 0
+        self.envelopes_out = 0
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Every open session."""
+        return [peer.session for peer in self._peers.values()]
+
+    # What actors send -----------------------------------------------------------------------------------------------
+
+    def send(self, to: PID, sender: PID, envelope: Posted) -> None:
+        """Send an envelope to an actor of another node."""
+        sessions = self._by_node.get(to.node)
+        if sessions:
+            for session in sessions:
+                if not to.incarnation or session.peer.incarnation == to.incarnation:
+                    self.envelopes_out += 1
+                    session.send(envelope)
+                    return
+            self._lost(to, sender, envelope, "its node has started anew")
+        elif to.is_address:
+            dial = self._dial(to.node)
+            if dial.session is not None:
+                self.envelopes_out += 1
+                dial.session.send(envelope)
+            elif len(dial.queue) < SESSION_QUEUE_ENVELOPES:
+                dial.queue.append((to, sender, envelope))
+            else:
+                self._lost(to, sender, envelope, "too many messages wait for this address")
+        else:
+            self._lost(to, sender, envelope, NOT_CONNECTED)
+
+    def link(self, watcher: Watcher) -> None:
+        """Watch an actor of another node; Exited comes at once when that cannot be."""
+        to = watcher.linked
+        if to.is_address:
+            dial = self._dial(to.node)
+            if dial.session is not None:
+                self._node.links.through(dial.session, watcher)
+            else:
+                dial.links.append(watcher)
+            return
+        for session in self._by_node.get(to.node, ()):
+            if not to.incarnation or session.peer.incarnation == to.incarnation:
+                self._node.links.through(session, watcher)
+                return
+        self._node.links.tell(watcher, NOT_CONNECTED)
+
+    def _lost(self, to: PID, sender: PID, posted: Posted, reason: str) -> None:
+        """An envelope of ours goes nowhere: a dead letter, and no answer to an ask."""
+        envelope = as_envelope(posted)
+        delivery = (
+            envelope.body,
+            sender,
+            envelope.trace,
+            envelope.span,
+            envelope.parent,
+            envelope.answers,
+            self._node.now(),
+        )
+        self._node.dead_letter(delivery, to, reason)
+
+    # Dialling -------------------------------------------------------------------------------------------------------
+
+    def _dial(self, address: str) -> Dial:
+        """The dial of an address, begun if it is not under way."""
+        dial = self._dials.get(address)
+        if dial is None:
+            dial = self._dials[address] = Dial()
+        if dial.session is None and not dial.dialling and dial.timer is None:
+            self._begin(address, dial)
+        return dial
+
+    def _begin(self, address: str, dial: Dial) -> None:
+        dial.timer = None
+        dial.dialling = True
+        try:
+            self._transport.dial(address)
+        except TransportError as error:
+            reason = str(error)
+            self._node.clock.call_soon(lambda: self.unreachable(address, reason))
+
+    def unreachable(self, address: str, reason: str) -> None:
+        """A dial failed: what waited for it is lost, and the next dial waits a while."""
+        dial = self._dials.get(address)
+        if dial is None or dial.session is not None:
+            return
+        dial.dialling = False
+        queue, dial.queue = dial.queue, deque()
+        links, dial.links = dial.links, []
+        self._pause(address, dial)
+        for to, sender, envelope in queue:
+            self._lost(to, sender, envelope, f"unreachable: {reason}")
+        for watcher in links:
+            self._node.links.tell(watcher, f"unreachable: {reason}")
+        self._node.wake()
+
+    def _pause(self, address: str, dial: Dial) -> None:
+        """Let a while pass before the next dial, longer each time; dial then only if somebody waits for it."""
+        longest = min(DIAL_BACKOFF_SECONDS * 2.0**dial.attempts, DIAL_BACKOFF_MAX_SECONDS)
+        delay = self._node.random.uniform(longest / 2, longest)
+        dial.attempts += 1
+
+        def again() -> None:
+            dial.timer = None
+            if dial.queue or dial.links:
+                self._begin(address, dial)
+
+        dial.timer = self._node.clock.call_at(self._node.now() + delay, again)
+
+    # What the transport tells (Door) --------------------------------------------------------------------------------
+
+    def opened(self, session: Session) -> None:
+        """A session is there: everything that waited for it goes out."""
+        self._peers[id(session)] = Peer(session)
+        self._by_node.setdefault(session.peer.node, []).append(session)
+        self._keep_pinging()
+        dial = self._dials.get(session.address) if session.address else None
+        if dial is not None:
+            dial.session = session
+            dial.dialling = False
+            dial.attempts = 0
+            links, dial.links = dial.links, []
+            for watcher in links:
+                self._node.links.through(session, watcher)
+            queue, dial.queue = dial.queue, deque()
+            for _, _, envelope in queue:
+                self.envelopes_out += 1
+                session.send(envelope)
+        self._node.log.debug("session with %s opened", session.peer.node)
+
+    def received(self, session: Session, envelopes: list[Envelope], size_bytes: int) -> None:
+        """Put what came into mailboxes."""
+        peer = self._peers.get(id(session))
+        if peer is None:
+            return
+        peer.heard = True
+        node = self._node
+        if node.recorder is not None:
+            node.recorder.weigh(size_bytes)
+        cells = node.cells
+        run_queue = node.run_queue
+        pids = peer.pids
+        now = node.now()
+        self.envelopes_in += len(envelopes)
+        for envelope in envelopes:
+            sender = pids.get(envelope.sender)
+            if sender is None:
+                sender = self._sender(peer, envelope.sender)
+            delivery = (
+                envelope.body,
+                sender,
+                envelope.trace,
+                envelope.span,
+                envelope.parent,
+                envelope.answers,
+                now,
+            )
+            cell = cells.get(envelope.to)
+            if cell is not None and len(cell.queue) < cell.bound and not cell.crashes:
+                cell.queue.append(delivery)
+                if not cell.scheduled and not cell.ended:
+                    cell.scheduled = True
+                    run_queue.append(cell)
+            elif envelope.to == NODE_ACTOR:
+                self._control(session, envelope.body)
+            else:
+                node.deliver(PID(envelope.to, self.identity.node, self.identity.incarnation), delivery)
+        node.wake()
+
+    def _sender(self, peer: Peer, name: str) -> PID:
+        """The pid of a peer's actor, remembered: its node is the session's, whatever the peer says."""
+        pid = PID(name, peer.session.peer.node, peer.session.peer.incarnation)
+        if len(peer.pids) >= SESSION_QUEUE_ENVELOPES:
+            peer.pids.clear()
+        peer.pids[name] = pid
+        return pid
+
+    def closed(self, session: Session, reason: str) -> None:
+        """A session is over: links break, asks that wait for its node fail."""
+        if self._peers.pop(id(session), None) is None:
+            return
+        sessions = self._by_node.get(session.peer.node, [])
+        if session in sessions:
+            sessions.remove(session)
+        if not sessions:
+            self._by_node.pop(session.peer.node, None)
+        dial = self._dials.get(session.address) if session.address else None
+        if dial is not None and dial.session is session:
+            dial.session = None
+            self._pause(session.address, dial)
+        self._node.log.debug("session with %s closed: %s", session.peer.node, reason)
+        self._node.links.session_closed(session, f"session lost: {reason}")
+        gone = {session.address} - {""} if sessions else {session.address, session.peer.node} - {""}
+        self._node.turns.fail_asks_to(gone, f"session lost: {reason}")
+        self._node.wake()
+
+    def undeliverable(self, session: Session, envelope: Envelope, reason: str) -> None:
+        """The transport could not send an envelope of ours."""
+        sender = PID(envelope.sender, self.identity.node, self.identity.incarnation)
+        to = PID(envelope.to, session.peer.node, session.peer.incarnation)
+        self._lost(to, sender, envelope, reason)
+        self._node.wake()
+
+    def refused(self, reason: str, peer: str, detail: str) -> None:
+        """The transport turned input away."""
+        self._node.refused(reason, peer, detail)
+
+    # Node to node ---------------------------------------------------------------------------------------------------
+
+    def _control(self, session: Session, message: Message) -> None:
+        """A message to this node itself."""
+        if isinstance(message, NodePing):
+            self._say(session, NodePong())
+        elif isinstance(message, NodeLink):
+            self._node.links.asked(session, message)
+        elif isinstance(message, NodeExited):
+            self._node.links.told(session, message)
+        elif not isinstance(message, (NodePong, Busy, AskFailed)):
+            self._node.refused("unknown_type", session.peer.node, f"{type(message).__name__} is nothing for a node")
+
+    def _say(self, session: Session, message: Message) -> None:
+        span = self._node.turns.new_span()
+        session.send(Envelope(NODE_ACTOR, NODE_ACTOR, span, span, 0, message))
+
+    def answer(self, to: PID, sender: PID, envelope: Envelope) -> None:
+        """Send something that the runtime itself says (Busy, AskFailed) to an actor elsewhere, if it can be reached."""
+        if self._by_node.get(to.node):
+            self.send(to, sender, envelope)
+
+    def _keep_pinging(self) -> None:
+        if self._ping_timer is None:
+            self._ping_timer = self._node.clock.call_at(self._node.now() + PING_INTERVAL_SECONDS, self._ping_all)
+
+    def _ping_all(self) -> None:
+        """Ping every session that was silent; close those that have been for too long."""
+        self._ping_timer = None
+        for peer in list(self._peers.values()):
+            if peer.heard:
+                peer.heard = False
+                peer.misses = 0
+                continue
+            peer.misses += 1
+            if peer.misses > PING_MISSES:
+                silence = peer.misses * PING_INTERVAL_SECONDS
+                peer.session.close(f"no answer for {silence:.0f} s")
+            else:
+                self._say(peer.session, NodePing())
+        if self._peers:
+            self._keep_pinging()
+        self._node.wake()
+
+    def stop(self) -> None:
+        """Dial and ping no more."""
+        if self._ping_timer is not None:
+            self._ping_timer.cancel()
+            self._ping_timer = None
+        for dial in self._dials.values():
+            if dial.timer is not None:
+                dial.timer.cancel()

@@ -1,0 +1,1 @@
+"""What happened in a node: the flight recorder, and reports of failures."""

@@ -1,0 +1,1 @@
+"""How bytes travel between nodes: one protocol, three carriers (memory, simulated, ZeroMQ)."""

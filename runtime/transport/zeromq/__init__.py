@@ -1,0 +1,1 @@
+"""Nodes that talk over ZeroMQ: sockets, sessions, authentication and keys."""

@@ -1,0 +1,90 @@
+"""What all sessions of a transport share: the door, the codec, and the one flush per loop turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from runtime.codec import as_envelope
+from runtime.transport.calls import Calls
+from runtime.transport.protocol import Door, Posted
+from runtime.transport.zeromq.handshake import session_codec
+
+if TYPE_CHECKING:
+    from runtime.transport.zeromq.session import Link, ZeroMQSession
+
+RETRY_SECONDS: Final = 0.001
+RETRY_MAX_SECONDS: Final = 0.032
+"""Between two attempts to send to peers whose queues are full: doubling while none takes anything."""
+
+
+class Hub:
+    """Collects who has something to send during a loop turn, and sends it at the end of the turn."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, door: Door) -> None:
+        self.loop = loop
+        self.door = door
+        self.codec = session_codec()
+        self.ended = asyncio.Event()
+        """Set whenever a session ends."""
+        self._waiting: list[ZeroMQSession] = []
+        self._blocked: dict[ZeroMQSession, None] = {}
+        self._retry: asyncio.TimerHandle | None = None
+        self._retry_seconds = RETRY_SECONDS
+        calls = Calls(loop.call_soon)
+        self.later, self.settle = calls.later, calls.settle
+
+    def wait(self, session: ZeroMQSession) -> None:
+        """Flush `session` when this turn is over."""
+        self._waiting.append(session)
+        if len(self._waiting) == 1:
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if len(waiting) == 1:
+            self._flush_one(waiting[0])
+            waiting[0].link.look()
+            return
+        links: dict[object, Link] = {}
+        for session in waiting:
+            self._flush_one(session)
+            links[session.link.socket] = session.link
+        for link in links.values():
+            link.look()
+
+    def _flush_one(self, session: ZeroMQSession) -> None:
+        if not session.flush():
+            self._blocked[session] = None
+            self._retry_later()
+
+    def _retry_later(self) -> None:
+        if self._retry is None:
+            self._retry = self.loop.call_later(self._retry_seconds, self._retry_blocked)
+
+    def _retry_blocked(self) -> None:
+        self._retry = None
+        progress = False
+        for session in tuple(self._blocked):
+            before = session.queued
+            if session.flush():
+                del self._blocked[session]
+            progress = progress or session.queued < before
+            session.link.look()
+        self._retry_seconds = RETRY_SECONDS if progress else min(2 * self._retry_seconds, RETRY_MAX_SECONDS)
+        if self._blocked:
+            self._retry_later()
+
+    def undeliverable(self, session: ZeroMQSession, rest: Sequence[Posted], reason: str) -> None:
+        """Tell the door, after what runs at present, that these will not reach the peer."""
+        for posted in rest:
+            self.later(self.door.undeliverable, session, as_envelope(posted), reason)
+
+    def close(self) -> None:
+        """Nothing is sent any more."""
+        self._blocked.clear()
+        self._waiting.clear()
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None

@@ -1,0 +1,220 @@
+"""The hot path: take a message from a mailbox, run its handler, carry out the effects."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+from runtime.actor import UnhandledMessage
+from runtime.constants import TURNS_PER_VISIT
+from runtime.effects import After, Ask, Cancel, Effect, Link, Reply, Send, Spawn, Stop, Turn
+from runtime.errors import ActorError
+from runtime.mailbox import Cell, PendingAsk
+from runtime.message import AskFailed, Message
+from runtime.pid import PID
+from runtime.transport.protocol import Envelope
+
+if TYPE_CHECKING:
+    from runtime.node import Node
+
+_NOTHING: list[Effect] = []
+"""The effects of a turn that had none; shared, never filled."""
+
+
+class Turns:
+    """Runs the turns of a node's actors, one at a time, each to its end."""
+
+    def __init__(self, node: Node, first_span: int) -> None:
+        """`first_span` is even; spans of this node count up from it, the odd ones for asks."""
+        self._node = node
+        self._span = first_span
+        self.total = 0
+
+    def new_span(self) -> int:
+        """A span for a message that no turn sent."""
+        self._span += 2
+        return self._span
+
+    # One visit ------------------------------------------------------------------------------------------------------
+
+    def visit(self, cell: Cell, limit: int = TURNS_PER_VISIT) -> int:
+        """Run up to `limit` turns of one actor; returns how many."""
+        node = self._node
+        queue = cell.queue
+        actor = cell.actor
+        handlers = cell.handlers
+        pid = cell.pid
+        clock = node.now
+        record = node.record
+        observe = node.observe
+        started = clock()
+        count = 0
+        while queue and count < limit:
+            delivery = queue.popleft()
+            message, sender, trace, span, parent, answers, received = delivery
+            count += 1
+            actor.now = started
+            actor._delivery = delivery
+            try:
+                if answers and (pending := cell.asks.pop(answers, None)) is not None:
+                    self._answer(cell, pending, sender, message)
+                elif (handler := handlers.get(type(message))) is not None:
+                    handler(actor, sender, message)
+                elif not (answers and type(message) is AskFailed):
+                    actor.unhandled(sender, message)
+            except UnhandledMessage:
+                actor._outbox = []
+                node.dead_letter(delivery, pid, "unhandled")
+            except Exception:  # noqa: BLE001  a failed turn is the supervisor's business, whatever was raised
+                turn = Turn(pid, sender, message, trace, span, parent, received, started, clock(), _NOTHING)
+                turn.error = traceback.format_exc()
+                node.lifecycle.fail(cell, turn)
+                break
+            effects = actor._outbox
+            ended = clock()
+            if effects:
+                actor._outbox = []
+                turn = Turn(pid, sender, message, trace, span, parent, received, started, ended, effects)
+                if cell.journal is not None:
+                    node.durability.apply(cell, turn)
+                else:
+                    self.apply(cell, turn)
+            else:
+                turn = Turn(pid, sender, message, trace, span, parent, received, started, ended, _NOTHING)
+            if record is not None:
+                record(turn)
+            if observe is not None:
+                observe(turn)
+            if cell.ended or cell.stopping:
+                break
+            started = ended
+        self.total += count
+        cell.turns += count
+        return count
+
+    def _answer(self, cell: Cell, pending: PendingAsk, sender: PID, message: Message) -> None:
+        """Go on with an ask: the method that it named gets the answer."""
+        pending.timeout.cancel()
+        getattr(cell.actor, pending.then)(sender, message, pending.context)
+
+    # Effects --------------------------------------------------------------------------------------------------------
+
+    def apply(self, cell: Cell, turn: Turn) -> None:
+        """Carry out a turn's effects, in order."""
+        node = self._node
+        cells = node.cells
+        run_queue = node.run_queue
+        own = node.identity.node
+        incarnation = node.identity.incarnation
+        for effect in turn.effects:
+            if type(effect) is Send:
+                to = effect.to
+                self._span = span = self._span + 2
+                if to.node == own:
+                    target = cells.get(to.name)
+                    if (
+                        target is not None
+                        and len(target.queue) < target.bound
+                        and not target.crashes
+                        and (to.incarnation == incarnation or not to.incarnation)
+                    ):
+                        target.queue.append(
+                            (effect.message, cell.pid, turn.trace or span, span, turn.span, 0, turn.ended)
+                        )
+                        if not target.scheduled and not target.ended:
+                            target.scheduled = True
+                            run_queue.append(target)
+                        continue
+                    delivery = (effect.message, cell.pid, turn.trace or span, span, turn.span, 0, turn.ended)
+                    node.deliver(to, delivery)
+                else:
+                    node.peers.send(
+                        to, cell.pid, (to.name, cell.name, turn.trace or span, span, turn.span, effect.message)
+                    )
+            else:
+                self.apply_other(cell, turn, effect)
+
+    def apply_other(self, cell: Cell, turn: Turn, effect: Effect) -> None:
+        """Everything but Send."""
+        node = self._node
+        if isinstance(effect, Reply):
+            request = effect.request
+            self._transmit(cell, turn, request.sender, effect.message, self.new_span(), request.span)
+        elif isinstance(effect, Ask):
+            span = self.new_span() | 1
+            timeout = node.clock.call_at(
+                turn.ended + effect.timeout_seconds, lambda: self.fail_ask(cell, span, effect.to, "timeout")
+            )
+            cell.asks[span] = PendingAsk(effect.to, effect.then, effect.context, timeout)
+            self._transmit(cell, turn, effect.to, effect.message, span, 0)
+        elif isinstance(effect, After):
+            self._set_timer(cell, turn, effect)
+        elif isinstance(effect, Cancel):
+            timer = cell.timers.pop(effect.timer, None)
+            if timer is not None:
+                timer.cancel()
+        elif isinstance(effect, Link):
+            node.links.link(cell, effect.pid)
+        elif isinstance(effect, Spawn):
+            node.lifecycle.spawn(effect, cell)
+        elif isinstance(effect, Stop):
+            node.lifecycle.stop(cell, effect)
+        else:
+            raise ActorError(
+                f"{cell.actor_class.__name__} persists {type(effect).__name__} but declares no `records`: "
+                f"name the struct type of its journal in the class"
+            )
+
+    def _transmit(self, cell: Cell, turn: Turn, to: PID, message: Message, span: int, answers: int) -> None:
+        """Send one message with its place in the trace."""
+        trace = turn.trace or span
+        if to.node == self._node.identity.node:
+            self._node.deliver(to, (message, cell.pid, trace, span, turn.span, answers, turn.ended))
+        else:
+            envelope = Envelope(to.name, cell.name, trace, span, turn.span, message, answers)
+            self._node.peers.send(to, cell.pid, envelope)
+
+    def _set_timer(self, cell: Cell, turn: Turn, effect: After) -> None:
+        """Arm a timer. A timer that arms itself again begins a new trace each time: a heartbeat is no long story."""
+        repeats = type(effect.message) is type(turn.message)
+        trace, parent = (0, 0) if repeats else (turn.trace, turn.span)
+        timer, message = effect.timer, effect.message
+
+        def fire() -> None:
+            cell.timers.pop(timer, None)
+            span = self.new_span()
+            self._node.deliver(cell.pid, (message, cell.pid, trace or span, span, parent, 0, self._node.now()))
+
+        cell.timers[timer] = self._node.clock.call_at(turn.ended + max(0.0, effect.delay_seconds), fire)
+
+    def transmit(self, by: PID, to: PID, message: Message, trace: int, parent: int) -> None:
+        """Send what the runtime itself says about a message, in the name of the actor `by`."""
+        node = self._node
+        span = self.new_span()
+        if to.node == node.identity.node:
+            node.deliver(to, (message, by, trace, span, parent, 0, node.now()))
+        else:
+            node.peers.answer(to, by, Envelope(to.name, by.name, trace, span, parent, message))
+
+    def refuse_ask(self, by: PID, sender: PID, span: int, trace: int, reason: str) -> None:
+        """Tell whoever sent an ask that no answer will come."""
+        node = self._node
+        message = AskFailed(reason=reason)
+        if sender.node == node.identity.node:
+            node.deliver(sender, (message, by, trace, self.new_span(), span, span, node.now()))
+        else:
+            envelope = Envelope(sender.name, by.name, trace, self.new_span(), span, message, span)
+            node.peers.answer(sender, by, envelope)
+
+    def fail_asks_to(self, nodes: set[str], reason: str) -> None:
+        """A session is gone: nobody there will answer."""
+        for cell in list(self._node.cells.values()):
+            for span in [span for span, pending in cell.asks.items() if pending.to.node in nodes]:
+                self.fail_ask(cell, span, cell.asks[span].to, reason)
+
+    def fail_ask(self, cell: Cell, span: int, to: PID, reason: str) -> None:
+        """Give an ask that waits :class:`AskFailed`; nothing if it waits no more."""
+        if span not in cell.asks:
+            return
+        message = AskFailed(reason=reason)
+        self._node.deliver(cell.pid, (message, to, span, self.new_span(), span, span, self._node.now()))
