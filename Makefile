@@ -31,6 +31,7 @@ bench: $(python)
 sim: $(python)
 	$(python) -m pytest tests/simulation $(ARGS)
 
-# Are the documents linked, fresh and whole?
+# Write the pages that are made from code, then see whether all documents are linked, fresh and whole.
 docs: $(python)
-	$(python) -m pytest tests/test_documents.py
+	$(python) scripts/generate-docs
+	$(python) -m pytest tests/test_documents.py tests/test_generated_docs.py

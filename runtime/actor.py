@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar, get_args, get_origin
@@ -51,6 +52,8 @@ Delivery: TypeAlias = tuple[Message, PID, int, int, int, int, float]
 
 _HANDLES = "__kaon_handles__"
 
+_log = logging.getLogger("kaon.edge")
+
 
 def receive(message_type: type[M]) -> Callable[[Callable[[A, PID, M], None]], Callable[[A, PID, M], None]]:
     """Mark a method ``(self, sender, message)`` as the handler of `message_type`."""
@@ -75,6 +78,8 @@ class Actor(Generic[S]):
     records: ClassVar[Any] = None
     """The struct type, or union of tagged ones, of what this actor persists; None for an actor without a journal."""
 
+    _record_types: ClassVar[tuple[Any, ...]] = ()
+
     state: S
     pid: PID
     now: float
@@ -96,6 +101,8 @@ class Actor(Generic[S]):
                     handlers[message_type] = getattr(cls, name)
         handlers[Started] = _started
         cls.handlers = handlers
+        if "records" in vars(cls):
+            cls._record_types = get_args(cls.records) or ((cls.records,) if cls.records is not None else ())
 
     def __init__(self, state: S, pid: PID, seed: str) -> None:
         """Made by the node, before the first turn."""
@@ -184,12 +191,17 @@ class Actor(Generic[S]):
     def spawn(
         self, actor_class: type[Actor[Any]], name: str, state: msgspec.Struct, supervision: Supervision | None = None
     ) -> PID:
-        """Start a child on this node; it ends before this actor does."""
+        """Start a child on this node; it ends before this actor does. A name that is taken fails this actor."""
         self._outbox.append(Spawn(name, actor_class, state, supervision or Supervision()))
         return PID(name, self.pid.node, self.pid.incarnation)
 
     def persist(self, record: msgspec.Struct) -> None:
-        """Append `record` to this actor's journal; what is sent from here on waits until it is durable."""
+        """Append `record` to this actor's journal; what this turn and later ones send waits until it is durable."""
+        if type(record) not in self._record_types:
+            raise ActorError(
+                f"{type(self).__name__} persists {type(record).__name__}, which a recovery could not read: "
+                f"name it in the `records` of the class"
+            )
         self._outbox.append(Persist(record))
 
     def stop(self, name: str = "", reason: str = "stopped") -> None:
@@ -225,6 +237,7 @@ class Edge(Actor[S]):
 
     _context: EdgeContext
     _tasks: set[asyncio.Task[None]]
+    _detached: bool
 
     def open(self) -> None:
         """Acquire what the edge needs; runs before the first turn. An exception fails the actor."""
@@ -236,6 +249,7 @@ class Edge(Actor[S]):
         """Called by the node, before `open`."""
         self._context = context
         self._tasks = set()
+        self._detached = False
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -245,13 +259,18 @@ class Edge(Actor[S]):
     def post(self, message: Message, cause: Request | None = None) -> None:
         """Send `message` to this actor itself; from a callback or another thread, never from a handler.
 
+        What comes when the actor has ended is nothing for its next life: it goes nowhere.
+
         cause  the request that led to it (kept from `self.request`), so that a trace shows what caused what
         """
-        self._context.post(self.pid, message, cause)
+        if not self._detached:
+            self._context.post(self.pid, message, cause)
 
     def start(self, work: Awaitable[Message | None], task: str) -> None:
-        """Run a coroutine; the message it returns comes to this actor, and :class:`EdgeFailed` if it raises."""
+        """Run a coroutine; the message it returns comes to this actor, and :class:`EdgeFailed` if it raises.
 
+        It begins at once, whatever this turn persists, and is cancelled when the actor ends.
+        """
         cause = self.request
 
         async def run() -> None:
@@ -260,16 +279,24 @@ class Edge(Actor[S]):
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001  whatever a library raises becomes a message
+                _log.warning("%s: %s failed", self.pid, task, exc_info=error)
                 message = EdgeFailed(task=task, error=f"{type(error).__name__}: {error}")
             if message is not None:
                 self.post(message, cause)
 
         running = self._context.loop.create_task(run(), name=task)
         self._tasks.add(running)
-        running.add_done_callback(self._tasks.discard)
+
+        def finished(done: asyncio.Task[None]) -> None:
+            self._tasks.discard(done)
+            if inspect.iscoroutine(work):
+                work.close()  # it never began if it was cancelled at once
+
+        running.add_done_callback(finished)
 
     def cancel_tasks(self) -> None:
         """Called by the node when the actor has ended."""
+        self._detached = True
         for task in tuple(self._tasks):
             task.cancel()
 

@@ -26,7 +26,7 @@ class Clock(Protocol):
     def call_at(self, when: float, callback: Callable[[], None]) -> Handle:
         """Call `callback` once `now()` has reached `when`."""
 
-    def call_soon(self, callback: Callable[[], None]) -> None:
+    def call_soon(self, callback: Callable[[], None], /) -> object:
         """Call `callback` after what runs at present, in the order of asking."""
 
 
@@ -34,7 +34,7 @@ class RealClock:
     """The machine's time on an asyncio loop: wall time at start, monotonic from then on."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._offset = time.time() - time.monotonic()
         self.call_soon: Callable[[Callable[[], None]], object] = loop.call_soon
 
@@ -44,7 +44,7 @@ class RealClock:
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Handle:
         """Call `callback` at `when`; asyncio's own clock is the monotonic one as well."""
-        return self._loop.call_at(when - self._offset, callback)
+        return self.loop.call_at(when - self._offset, callback)
 
 
 class _VirtualHandle:

@@ -28,7 +28,8 @@ from runtime.pid import PID
 from runtime.transport.protocol import Envelope, Posted
 
 _UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
-_UNENCODABLE: Final = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
+UNENCODABLE: Final = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
+"""What encoding raises for a message that holds what MessagePack cannot say."""
 
 _UNSUSPICIOUS_BYTES: Final = 2048
 """Frames up to this size hold no more than COALESCED_ENVELOPES: an envelope has 8 bytes at the very least."""
@@ -89,7 +90,8 @@ class Codec:
 
     def __init__(self, types: Callable[[], dict[str, type[Message]]] = message_types) -> None:
         self._types = types
-        self._encode = Encoder().encode
+        self.encode: Callable[[Sequence[Posted]], bytes] = Encoder().encode
+        """One frame of some envelopes, unchecked: see :meth:`pack`."""
         self._declared = -1
         self._known: dict[str, type[Message]] = {}
         self._whole: Callable[[bytes], list[Envelope]]
@@ -108,18 +110,14 @@ class Codec:
         self._whole = Decoder(list[typed]).decode  # type: ignore[valid-type]
         self._single = Decoder(typed).decode
 
-    def encode(self, envelopes: Sequence[Posted]) -> bytes:
-        """One frame of `envelopes`, unchecked: see :meth:`pack`."""
-        return self._encode(envelopes)
-
     def pack(self, chunk: Sequence[Posted]) -> Frame:
         """A frame of the first envelopes of `chunk` (COALESCED_ENVELOPES at most): as many as fit, one at least.
 
         Envelopes that are too large, or hold what MessagePack cannot say, are left out and named in `unfit`.
         """
         try:
-            data = self._encode(chunk)
-        except _UNENCODABLE:
+            data = self.encode(chunk)
+        except UNENCODABLE:
             return self._pack_one_by_one(chunk)
         if len(data) > MAX_MESSAGE_BYTES:
             return self._pack_one_by_one(chunk)
@@ -129,11 +127,12 @@ class Codec:
         taken: list[Posted] = []
         parts: list[bytes] = []
         unfit: list[tuple[Posted, str]] = []
+        encode = Encoder().encode
         size = 0
         for posted in chunk:
             try:
-                part = self._encode(posted)
-            except _UNENCODABLE as error:
+                part = encode(posted)
+            except UNENCODABLE as error:
                 unfit.append((posted, f"cannot be encoded: {error}"))
                 continue
             if len(part) > MAX_MESSAGE_BYTES:

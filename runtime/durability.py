@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
-from runtime.effects import After, Cancel, Effect, Persist, Turn
+from runtime.effects import After, Cancel, Effect, Persist, Send, Stop, Turn
 from runtime.errors import JournalError
 from runtime.journal import Journal, JournalStore
-from runtime.mailbox import Cell
+from runtime.mailbox import COMPACT_AT_BYTES, Cell
 
 if TYPE_CHECKING:
     from runtime.node import Node
 
-COMPACT_AT_BYTES: Final = 4 * 1024 * 1024
-"""A journal smaller than this is not worth rewriting; beyond it, it is rewritten each time it has doubled."""
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+Held: TypeAlias = "tuple[int, Cell, Turn | Callable[[], None]]"
+"""What waits: the ticket that it waits for, whose it is, and effects to carry out or something else to do."""
 
 
 class Durability:
@@ -27,8 +30,7 @@ class Durability:
         """A node without a store runs only actors that persist nothing."""
         self._node = node
         self._store = store
-        self._held: deque[tuple[int, Cell, Turn]] = deque()
-        self._compact_at: dict[str, int] = {}
+        self._held: deque[Held] = deque()
         self._durable = 0
         self.persisted = 0
         if store is not None:
@@ -70,52 +72,76 @@ class Durability:
     def apply(self, cell: Cell, turn: Turn) -> None:
         """Append what a turn persists; hold its other effects, and those of later turns, until that is on disk.
 
-        Timers are no words to anybody: they are set at once.
+        Timers are no words to anybody: they are set at once. A stop is one to those who watch, but no turn follows it.
         """
         journal = cell.journal
         assert journal is not None
-        effects: list[Effect] = []
+        records = [_encode(effect.record) for effect in turn.effects if type(effect) is Persist]
+        if records:
+            for record in records:
+                cell.barrier = journal.append(record)
+            self.persisted += len(records)
+            if journal.size_bytes > cell.compact_at:
+                self._compact(cell, journal)
+        if cell.barrier <= self._durable:
+            self._node.turns.apply(cell, turn)
+            return
+        waiting: list[Effect] = []
         for effect in turn.effects:
-            if type(effect) is Persist:
-                cell.barrier = journal.append(msgspec.msgpack.encode(effect.record))
-                self.persisted += 1
-            else:
-                effects.append(effect)
-        if journal.size_bytes > self._compact_at.get(cell.name, COMPACT_AT_BYTES):
-            self._compact(cell, journal)
-        if cell.barrier > self._durable:
-            waiting: list[Effect] = []
-            for effect in effects:
-                if isinstance(effect, (After, Cancel)):
-                    self._node.turns.apply_other(cell, turn, effect)
-                else:
-                    waiting.append(effect)
-            if waiting:
-                self._held.append((cell.barrier, cell, msgspec.structs.replace(turn, effects=waiting)))
-        elif effects:
-            self._node.turns.apply(cell, msgspec.structs.replace(turn, effects=effects))
+            kind = type(effect)
+            if kind is Send:
+                waiting.append(effect)
+            elif kind is After or kind is Cancel:
+                self._node.turns.apply_other(cell, turn, effect)
+            elif kind is not Persist:
+                waiting.append(effect)
+                cell.ended = cell.ended or (isinstance(effect, Stop) and not effect.name)
+        if waiting:
+            self._held.append((cell.barrier, cell, _with(turn, waiting)))
 
-    def hold(self, cell: Cell, turn: Turn) -> bool:
-        """Queue effects behind what the actor has said so far; False when it waits for nothing."""
+    def hold(self, cell: Cell, then: Callable[[], None]) -> bool:
+        """Do something once all that the actor has persisted so far is durable; False when it waits for nothing."""
         if cell.barrier <= self._durable:
             return False
-        self._held.append((cell.barrier, cell, turn))
+        self._held.append((cell.barrier, cell, then))
         return True
 
     def _on_durable(self, ticket: int) -> None:
         """Everything up to `ticket` is on disk: let go what waited for it."""
         self._durable = ticket
         held = self._held
+        now = self._node.now()
         while held and held[0][0] <= ticket:
-            _, cell, turn = held.popleft()
-            self._node.turns.apply(cell, turn)
+            _, cell, waiting = held.popleft()
+            if isinstance(waiting, Turn):
+                # Waiting for the disk is no time in a mailbox: what it sends is received now.
+                waiting.ended = now
+                self._node.turns.carry_out(cell, waiting)
+            else:
+                waiting()
         self._node.wake()
 
     def _compact(self, cell: Cell, journal: Journal) -> None:
         """Rewrite a journal that has grown, if the actor can say all of it in fewer records."""
         records = cell.actor.snapshot()
         if records is None:
-            self._compact_at[cell.name] = 1 << 62
+            cell.compact_at = sys.maxsize
             return
-        cell.barrier = journal.replace([msgspec.msgpack.encode(record) for record in records])
-        self._compact_at[cell.name] = max(COMPACT_AT_BYTES, 2 * journal.size_bytes)
+        cell.barrier = journal.replace([_encode(record) for record in records])
+        cell.compact_at = max(COMPACT_AT_BYTES, 2 * journal.size_bytes)
+
+
+def _with(turn: Turn, effects: list[Effect]) -> Turn:
+    """That turn with fewer effects."""
+    return Turn(
+        turn.actor,
+        turn.sender,
+        turn.message,
+        turn.trace,
+        turn.span,
+        turn.parent,
+        turn.received,
+        turn.started,
+        turn.ended,
+        effects,
+    )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
 import msgspec
 
+from runtime.message import Overflow
 from runtime.transport.protocol import Envelope
 
 
@@ -49,6 +51,7 @@ class Faults:
     def __init__(self) -> None:
         self._rules: list[Rule] = []
         self._cut: dict[tuple[str, str], float] = {}
+        self._cuts: Counter[tuple[str, str]] = Counter()
 
     def add(self, rule: Rule) -> Callable[[], None]:
         """Ask `rule` about every envelope from now on; returns what takes it back.
@@ -77,15 +80,31 @@ class Faults:
         return bool(self._rules)
 
     def cut(self, senders: Iterable[str], receivers: Iterable[str], since: float) -> None:
-        """Let nothing through from these nodes to those, one way; what is cut already keeps its time."""
+        """Let nothing through from these nodes to those, one way; what is cut already keeps its time.
+
+        Cuts of one direction add up: it carries again when each was taken back by `restore`.
+        """
         ends = tuple(receivers)
         for sender in senders:
             for receiver in ends:
                 self._cut.setdefault((sender, receiver), since)
+                self._cuts[sender, receiver] += 1
+
+    def restore(self, senders: Iterable[str], receivers: Iterable[str]) -> None:
+        """Take one cut of each of these directions back; no error for one that is not cut."""
+        ends = tuple(receivers)
+        for sender in senders:
+            for receiver in ends:
+                direction = (sender, receiver)
+                self._cuts[direction] -= 1
+                if self._cuts[direction] <= 0:
+                    del self._cuts[direction]
+                    self._cut.pop(direction, None)
 
     def heal(self) -> None:
         """Let everything through again; rules stay."""
         self._cut.clear()
+        self._cuts.clear()
 
     def is_cut(self, sender: str, receiver: str) -> bool:
         """Whether nothing gets through from one node to another."""
@@ -110,3 +129,24 @@ def losing(chance: float, source: random.Random) -> Rule:
 def delaying(least_seconds: float, most_seconds: float, source: random.Random) -> Rule:
     """Delay each envelope by a time drawn evenly between two limits."""
     return lambda parcel: Delay(source.uniform(least_seconds, most_seconds))
+
+
+def losing_repeated(chance: float, source: random.Random) -> Rule:
+    """Lose, with this chance, each envelope of a type that its sender repeats anyway (`Overflow.DROP`).
+
+    Sessions lose nothing else while they last: this is what full mailboxes do to the messages that may be dropped.
+    """
+
+    def rule(parcel: Parcel) -> Verdict:
+        return DROP if parcel.envelope.body.overflow is Overflow.DROP and source.random() < chance else PASS
+
+    return rule
+
+
+def hiccuping(chance: float, most_seconds: float, source: random.Random) -> Rule:
+    """Delay an envelope with this chance, and with it all that is behind it: a way that stalls now and then."""
+
+    def rule(parcel: Parcel) -> Verdict:
+        return Delay(source.uniform(0.0, most_seconds)) if source.random() < chance else PASS
+
+    return rule

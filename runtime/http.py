@@ -44,7 +44,7 @@ class EndpointState(State):
 
     host   to bind; loopback unless told otherwise
     port   0 lets the system choose one
-    url    where it can be reached; empty until it answers
+    url    where it answers; empty until it does
     """
 
     host: str = "127.0.0.1"
@@ -59,13 +59,28 @@ class HttpEndpoint(Edge[EndpointState]):
     """
 
     metrics_of_node: NodeMetrics
+    url: str
+    """Where it can be reached, from `open` on."""
     _socket: socket.socket
 
     def open(self) -> None:
-        """Bind. Raises :class:`TransportError` when the address is taken or does not exist."""
+        """Listen; who connects is answered from the first turn on.
+
+        Raises :class:`TransportError` when the address is taken or does not exist, :class:`ConfigurationError` when it
+        is none.
+        """
         assert isinstance(self._context, Node)
         self.metrics_of_node = NodeMetrics(self._context)
         self._socket = bind(self.state.host, self.state.port)
+        self._socket.listen(BACKLOG_CONNECTIONS)
+        host, port = self._socket.getsockname()[:2]
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that are bound, from `open` on."""
+        host, port = self._socket.getsockname()[:2]
+        return host, port
 
     def close(self) -> None:
         """Stop listening; what is under way ends with the coroutine."""
@@ -78,12 +93,11 @@ class HttpEndpoint(Edge[EndpointState]):
     @receive(EndpointReady)
     def ready(self, sender: PID, message: EndpointReady) -> None:
         """Say where."""
-        host, port = self._socket.getsockname()[:2]
-        self.state.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self.state.url = self.url
         where = {"actor": self.pid.name, "node": self.pid.node}
-        _log.info("listening on %s", self.state.url, extra=where)
-        if not ipaddress.ip_address(host).is_loopback:
-            _log.warning("%s is open to everybody who can reach this machine", self.state.url, extra=where)
+        _log.info("listening on %s", self.url, extra=where)
+        if not ipaddress.ip_address(self.state.host).is_loopback:
+            _log.warning("%s is open to everybody who can reach this machine", self.url, extra=where)
 
     @receive(EdgeFailed)
     def failed(self, sender: PID, message: EdgeFailed) -> None:

@@ -10,7 +10,6 @@ the directory if a file came or went. Compaction writes a new file beside the ol
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import queue
 import threading
@@ -22,85 +21,16 @@ from typing import Final
 import msgspec
 
 from runtime.errors import JournalError
-from runtime.journal_entries import RECORD_OVERHEAD_BYTES, encode_entry, scan, split_entries
+from runtime.journal_disk import TEMPORARY, JournalFile, sync_directory
+from runtime.journal_entries import RECORD_OVERHEAD_BYTES
 
 SUFFIX: Final = ".journal"
-TEMPORARY_SUFFIX: Final = f"{SUFFIX}.new"
 LOCK_NAME: Final = "lock"
-NAME_CHARACTERS: Final = 255 - len(TEMPORARY_SUFFIX)
+NAME_CHARACTERS: Final = 255 - len(SUFFIX + TEMPORARY)
 """Longest name of an actor that has a journal: a file name has 255 bytes (Linux `NAME_MAX`)."""
 
 FLUSH_TIMEOUT_SECONDS: Final = 60.0
 """How long reading or closing waits for the disk to take what is queued."""
-
-_fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
-
-_log = logging.getLogger("kaon.journal")
-
-
-class _File:
-    """One journal on disk. Used by the writer, and by the node's thread while the writer has nothing to do."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.created = not path.exists()
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self.size_bytes = os.fstat(self._fd).st_size
-        self._checked = self.size_bytes == 0
-
-    def read(self) -> list[bytes]:
-        """All records; cuts off a torn tail. Raises :class:`JournalError` for damage, OSError for a disk that fails."""
-        found = scan(self.path)
-        if found.torn_bytes:
-            _log.warning(
-                "%s: the last write was cut off by a crash; dropped %d bytes at offset %d that nobody had heard of",
-                self.path,
-                found.torn_bytes,
-                found.good_bytes,
-            )
-            os.ftruncate(self._fd, found.good_bytes)
-            os.fsync(self._fd)
-            self.size_bytes = found.good_bytes
-        self._checked = True
-        return found.records
-
-    def write(self, records: Sequence[bytes]) -> None:
-        """Add an entry; it is durable after `sync`. A file is checked before its first: none goes behind damage."""
-        if not self._checked:
-            self.read()
-        runs = split_entries(records)
-        for run in runs[:-1]:
-            self._write_all(encode_entry(run))
-            _fdatasync(self._fd)  # an entry is written only once all before it are on disk
-        self._write_all(encode_entry(runs[-1]))
-
-    def sync(self) -> None:
-        """Make what was written durable."""
-        _fdatasync(self._fd)
-
-    def rewrite(self, records: Sequence[bytes]) -> None:
-        """Put these records in the place of all others, durably but for the directory."""
-        temporary = Path(f"{self.path}.new")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        os.close(self._fd)
-        self._fd, self.size_bytes, self._checked = fd, 0, True
-        for run in split_entries(records):
-            self._write_all(encode_entry(run))
-        os.fsync(fd)
-        temporary.rename(self.path)
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def _write_all(self, data: bytes) -> None:
-        """Write all of it: the kernel may take a part, on a full disk or beyond 2 GiB."""
-        written = os.write(self._fd, data)
-        while written < len(data):
-            written += os.write(self._fd, memoryview(data)[written:])
-        self.size_bytes += len(data)
 
 
 class _Change(msgspec.Struct, gc=False):
@@ -112,7 +42,7 @@ class _Change(msgspec.Struct, gc=False):
     """
 
     journal: FileJournal
-    file: _File
+    file: JournalFile
     replacement: list[bytes] | None
     records: list[bytes]
     remove: bool
@@ -130,7 +60,7 @@ class _Commit(msgspec.Struct, gc=False):
 class FileJournal:
     """The journal of one actor (:class:`runtime.journal.Journal`). Used on the node's thread only."""
 
-    def __init__(self, store: FileJournalStore, name: str, file: _File) -> None:
+    def __init__(self, store: FileJournalStore, name: str, file: JournalFile) -> None:
         self.name = name
         self.dirty = False
         self.open = True
@@ -139,8 +69,8 @@ class FileJournal:
         self._file = file
         self._records: list[bytes] = []
         self._replacement: list[bytes] | None = None
-        self._queued_bytes = 0
         self.size_bytes = file.size_bytes
+        self._taken_at_bytes = self.size_bytes
 
     def read(self) -> list[bytes]:
         """All records, oldest first; waits until what is queued is on disk."""
@@ -149,22 +79,21 @@ class FileJournal:
             records = self._file.read()
         except OSError as error:
             raise JournalError(f"the journal of {self.name} cannot be read: {error}") from error
-        self.size_bytes = self._file.size_bytes
+        self.size_bytes = self._taken_at_bytes = self._file.size_bytes
         return records
 
     def append(self, record: bytes) -> int:
         """Queue one record; returns its ticket."""
         self._records.append(record)
-        size = len(record) + RECORD_OVERHEAD_BYTES
-        self._queued_bytes += size
-        self.size_bytes += size
+        self.size_bytes += len(record) + RECORD_OVERHEAD_BYTES
         return self._store.queue(self)
 
     def replace(self, records: Sequence[bytes]) -> int:
         """Queue a rewrite; what was queued before it need not be written any more."""
         self._replacement = list(records)
         self._records = []
-        self.size_bytes = self._queued_bytes = sum(len(record) + RECORD_OVERHEAD_BYTES for record in records)
+        self.size_bytes = sum(len(record) + RECORD_OVERHEAD_BYTES for record in records)
+        self._taken_at_bytes = 0
         return self._store.queue(self)
 
     def close(self) -> None:
@@ -179,18 +108,21 @@ class FileJournal:
             raise JournalError(f"the journal of {self.name} is closed")
         self.removed = True
         self._replacement, self._records = None, []
-        self.size_bytes = self._queued_bytes = 0
+        self.size_bytes = self._taken_at_bytes = 0
         self.close()
 
     def take(self) -> _Change:
         """Hand what is queued to a commit."""
         change = _Change(self, self._file, self._replacement, self._records, self.removed, not self.open)
-        self._replacement, self._records, self._queued_bytes, self.dirty = None, [], 0, False
+        self._replacement, self._records, self.dirty = None, [], False
+        self._taken_at_bytes = self.size_bytes
         return change
 
     def settle(self) -> None:
         """A commit has been written: the size is that of the file and what was queued since."""
-        self.size_bytes = self._file.size_bytes + self._queued_bytes
+        queued_bytes = self.size_bytes - self._taken_at_bytes
+        self._taken_at_bytes = self._file.size_bytes
+        self.size_bytes = self._taken_at_bytes + queued_bytes
 
     def release(self) -> None:
         """The store closes: give the descriptor back."""
@@ -233,7 +165,7 @@ class FileJournalStore:
                 raise JournalError(f"the journal of {name} is open already: two actors cannot share one")
             self.flush()
         try:
-            file = _File(self._directory / f"{name.replace('/', '%')}{SUFFIX}")
+            file = JournalFile(self._directory / f"{name.replace('/', '%')}{SUFFIX}")
         except OSError as error:
             raise JournalError(f"the journal of {name} cannot be opened: {error}") from error
         journal = self._journals[name] = FileJournal(self, name, file)
@@ -311,7 +243,7 @@ class FileJournalStore:
         try:
             if not self._directory.is_dir():
                 self._directory.mkdir(mode=0o700, parents=True)
-                _sync_directory(self._directory.parent)
+                sync_directory(self._directory.parent)
             lock = os.open(self._directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise JournalError(f"journals cannot be kept in {self._directory}: {error}") from error
@@ -322,7 +254,7 @@ class FileJournalStore:
             raise JournalError(
                 f"journals in {self._directory} are in use by another process: stop it, or choose another directory"
             ) from error
-        for left in self._directory.glob(f"*{TEMPORARY_SUFFIX}"):
+        for left in self._directory.glob(f"*{SUFFIX}{TEMPORARY}"):
             left.unlink()
         return lock
 
@@ -401,16 +333,7 @@ class FileJournalStore:
             if change.close:
                 change.file.close()
         if directory:
-            _sync_directory(self._directory)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the coming and going of files durable."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+            sync_directory(self._directory)
 
 
 def _nobody(_: object) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
-import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from runtime.actor import Actor, Edge
+from runtime.actor import Edge
 from runtime.effects import Spawn, Stop, Turn
 from runtime.errors import ActorError, KaonError, NameTaken
 from runtime.mailbox import Cell, is_ask
-from runtime.message import Started
+from runtime.message import Exited, Started
 from runtime.pid import PID, is_actor_name
-from runtime.supervision import Decision, Strategy, decide
+from runtime.supervision import Decision, Restart, Strategy, decide
+from runtime.tracing.crash import without_secrets
 
 if TYPE_CHECKING:
     from runtime.node import Node
@@ -24,11 +24,17 @@ class Lifecycle:
     def __init__(self, node: Node) -> None:
         """Of one node."""
         self._node = node
+        self._lives = 0
 
     # Birth ----------------------------------------------------------------------------------------------------------
 
     def spawn(self, effect: Spawn, parent: Cell | None) -> Cell:
-        """Start an actor. Raises :class:`NameTaken` or :class:`ActorError`, and what its journal or edge raises."""
+        """Start an actor.
+
+        Raises :class:`NameTaken`, or :class:`ActorError` for what can be no actor: that is whoever spawns at fault.
+        A child that cannot begin (its journal, its edge) has failed, and its supervision decides; for an actor that
+        the node itself supervises, what went wrong is raised here.
+        """
         node = self._node
         if not is_actor_name(effect.name):
             raise ActorError(f"{effect.name!r} is no actor name: letters, digits and _.:()/#+=~- (255 at most)")
@@ -36,24 +42,35 @@ class Lifecycle:
             raise NameTaken(f"node {node.identity.node} already runs an actor called {effect.name!r}")
         pid = PID(effect.name, node.identity.node, node.identity.incarnation)
         cell = Cell(pid, effect.actor_class, effect.state, effect.supervision, parent)
+        self._make(cell)
         node.cells[effect.name] = cell
-        siblings = node.roots if parent is None else parent.children
-        siblings[effect.name] = cell
+        self._siblings(cell)[effect.name] = cell
         try:
             self._begin(cell)
-        except Exception:
-            del node.cells[effect.name]
-            del siblings[effect.name]
-            raise
+        except Exception as error:
+            if parent is None:
+                self.remove(cell, f"failed: {error}")
+                raise
+            self._not_begun(cell, error)
         return cell
 
-    def _begin(self, cell: Cell) -> None:
-        """Make the actor of a cell, let it recover, and give it its first message."""
+    def _siblings(self, cell: Cell) -> dict[str, Cell]:
+        """The actors that the same parent spawned, in that order."""
+        return self._node.roots if cell.parent is None else cell.parent.children
+
+    def _make(self, cell: Cell) -> None:
+        """A new life: the actor with the state that it starts with."""
         node = self._node
+        self._lives += 1
+        cell.life = self._lives
         seed = f"{node.seed}/{cell.name}/{cell.pid.incarnation}/{cell.life}"
-        actor: Actor[Any] = cell.actor_class(copy.deepcopy(cell.state), cell.pid, seed)
+        cell.actor = cell.actor_class(copy.deepcopy(cell.state), cell.pid, seed)
+
+    def _begin(self, cell: Cell) -> None:
+        """Let an actor recover, and give it its first message."""
+        node = self._node
+        actor = cell.actor
         actor.now = node.now()
-        cell.actor = actor
         records = node.durability.open(cell)
         if records:
             actor.recover(records)
@@ -62,10 +79,16 @@ class Lifecycle:
         if isinstance(actor, Edge):
             actor.attach(node)
             actor.open()
-        cell.ended = False
+        cell.ended = cell.closed = False
         span = node.turns.new_span()
         cell.queue.appendleft((Started(), cell.pid, span, span, 0, 0, actor.now))
         node.schedule(cell)
+
+    def _not_begun(self, cell: Cell, error: Exception) -> None:
+        """An actor could not begin its life: it has failed."""
+        known = isinstance(error, (KaonError, OSError))
+        self._node.log.error("starting %s failed: %s", cell.name, error, exc_info=None if known else error)
+        self.end(cell, f"failed: {type(error).__name__}: {error}", failed=True)
 
     # End ------------------------------------------------------------------------------------------------------------
 
@@ -80,25 +103,25 @@ class Lifecycle:
 
     def end(self, cell: Cell, reason: str, *, failed: bool = False) -> None:
         """End an actor, its children before it, and let its supervision decide what follows."""
-        if cell.name not in self._node.cells or self._node.cells[cell.name] is not cell:
-            return
-        if not cell.ended:
-            cell.ended = True
-            self._close(cell)
-        self._node.links.ended(cell, reason)
-        self._decide(cell, reason, failed=failed)
+        if self._node.cells.get(cell.name) is cell:
+            self._close(cell, reason)
+            self._decide(cell, reason, failed=failed)
 
-    def _close(self, cell: Cell) -> None:
-        """Nothing of the actor runs any more."""
-        for child in reversed(list(cell.children.values())):
-            self.remove(child, f"parent {cell.name} ended")
-        cell.clear()
-        if isinstance(cell.actor, Edge):
-            cell.actor.cancel_tasks()
-            try:
-                cell.actor.close()
-            except Exception:
-                self._node.log.exception("closing %s failed", cell.name)
+    def _close(self, cell: Cell, reason: str) -> None:
+        """Nothing of the actor runs any more; those who watch it hear so."""
+        cell.ended = True
+        if not cell.closed:
+            cell.closed = True
+            for child in reversed(list(cell.children.values())):
+                self.remove(child, f"parent {cell.name} ended")
+            cell.clear()
+            if isinstance(cell.actor, Edge):
+                cell.actor.cancel_tasks()
+                try:
+                    cell.actor.close()
+                except Exception:  # noqa: BLE001  whatever an edge leaves behind, the others go on
+                    self._node.log.exception("closing %s failed", cell.name)
+        self._node.links.ended(cell, reason)
 
     def remove(self, cell: Cell, reason: str) -> None:
         """End an actor for good, whatever its supervision says."""
@@ -107,51 +130,40 @@ class Lifecycle:
             return
         if cell.restarting is not None:
             cell.restarting.cancel()
-        if not cell.ended:
-            cell.ended = True
-            self._close(cell)
-            node.links.ended(cell, reason)
+        self._close(cell, reason)
         del node.cells[cell.name]
-        siblings = node.roots if cell.parent is None else cell.parent.children
-        siblings.pop(cell.name, None)
+        self._siblings(cell).pop(cell.name, None)
         node.durability.close(cell)
         while cell.queue:
-            node.dead_letter(cell.queue.popleft(), cell.pid, reason)
+            node.dead_letter(cell.queue.popleft(), cell.pid, f"actor ended: {reason}")
         node.wake()
 
     # Failure --------------------------------------------------------------------------------------------------------
 
     def fail(self, cell: Cell, turn: Turn) -> None:
-        """A handler raised: its effects are void, the failure is written down, the supervision decides."""
+        """A turn raised: its effects are void, the failure is written down, the supervision decides."""
         node = self._node
-        cell.actor._outbox = []
-        cell.remember_crash(turn.message)
+        actor = cell.actor
+        actor._outbox = []
+        turn.error = without_secrets(turn.error, turn.message, actor.state)
+        if turn.sender != cell.pid:
+            cell.remember_crash(turn.message)
         if node.record is not None:
             node.record(turn)
         if node.observe is not None:
             node.observe(turn)
         summary = turn.error.strip().rpartition("\n")[2]
+        reason = f"failed: {summary}"
         node.crashed(cell, turn, summary)
         if is_ask(turn.span):
-            node.turns.refuse_ask(cell.pid, turn.sender, turn.span, turn.trace, f"failed: {summary}")
+            node.turns.refuse_ask(cell.pid, turn.sender, turn.span, turn.trace, reason)
         cell.ended = True
-        self._close(cell)
-        reason = f"failed: {summary}"
-        ending = Turn(
-            cell.pid,
-            turn.sender,
-            turn.message,
-            turn.trace,
-            turn.span,
-            turn.parent,
-            turn.received,
-            turn.started,
-            turn.ended,
-            [Stop("", reason)],
-            turn.error,
-        )
-        if not node.durability.hold(cell, ending):
+
+        def end() -> None:
             self.end(cell, reason, failed=True)
+
+        if not node.durability.hold(cell, end):
+            end()
 
     def _decide(self, cell: Cell, reason: str, *, failed: bool) -> None:
         """Do what the supervision says."""
@@ -173,16 +185,16 @@ class Lifecycle:
 
     def _restart_rest(self, cell: Cell, reason: str, delay: float) -> None:
         """Siblings that came after a failed actor end and start again with it, in their order."""
-        siblings = self._node.roots if cell.parent is None else cell.parent.children
-        names = list(siblings)
-        later = [siblings[name] for name in names[names.index(cell.name) + 1 :]]
+        siblings = list(self._siblings(cell).values())
+        later = siblings[siblings.index(cell) + 1 :]
         for sibling in reversed(later):
-            if not sibling.ended:
-                sibling.ended = True
-                self._close(sibling)
-                self._node.links.ended(sibling, f"restarted with {cell.name}: {reason}")
+            if sibling.supervision.restart is Restart.TEMPORARY:
+                self.remove(sibling, f"ended with {cell.name}: {reason}")
+            else:
+                self._close(sibling, f"restarted with {cell.name}: {reason}")
         for sibling in later:
-            self._restart_later(sibling, delay)
+            if sibling.supervision.restart is not Restart.TEMPORARY:
+                self._restart_later(sibling, delay)
 
     def _restart_later(self, cell: Cell, delay: float) -> None:
         """Start an ended actor again in `delay` seconds; what waits in its mailbox waits on."""
@@ -191,15 +203,22 @@ class Lifecycle:
 
         def restart() -> None:
             cell.restarting = None
-            cell.life += 1
             try:
+                self._forget_last_life(cell)
+                self._make(cell)
                 self._begin(cell)
-            except (KaonError, OSError) as error:
-                self._node.log.error("restarting %s failed: %s", cell.name, error)
-                self.end(cell, f"failed: {error}", failed=True)
-            except Exception:
-                text = traceback.format_exc().strip().rpartition("\n")[2]
-                self._node.log.exception("restarting %s failed", cell.name)
-                self.end(cell, f"failed: {text}", failed=True)
+            except Exception as error:  # noqa: BLE001  an actor that cannot begin has failed, whatever was raised
+                self._not_begun(cell, error)
 
         cell.restarting = self._node.clock.call_at(self._node.now() + delay, restart)
+
+    def _forget_last_life(self, cell: Cell) -> None:
+        """What the last life said to itself, asked or was linked to is nothing for the next; what others said waits on."""
+        waiting = list(cell.queue)
+        cell.queue.clear()
+        for delivery in waiting:
+            message, sender, _, _, _, answers, _ = delivery
+            if sender == cell.pid or answers & 1 or type(message) is Exited:
+                self._node.dead_letter(delivery, cell.pid, "actor restarted")
+            else:
+                self._node.deliver(cell.pid, delivery)

@@ -47,14 +47,15 @@ class Links:
     def link(self, cell: Cell, pid: PID) -> None:
         """Carry out a Link effect."""
         node = self._node
+        watcher = Watcher(cell.pid, pid, cell.life)
         if pid.node == node.identity.node:
             target = node.cells.get(pid.name)
             if target is None or pid.incarnation not in (0, node.identity.incarnation):
-                self.tell(Watcher(cell.pid, pid), "no such actor")
+                self.tell(watcher, "no such actor")
             else:
-                target.watchers[Watcher(cell.pid, pid)] = None
+                target.watchers[watcher] = None
         else:
-            node.peers.link(Watcher(cell.pid, pid))
+            node.peers.link(watcher)
 
     def through(self, session: Session, watcher: Watcher) -> None:
         """Ask the peer of `session` to watch an actor of its for us; once per actor."""
@@ -65,8 +66,11 @@ class Links:
         watchers[watcher] = None
 
     def tell(self, watcher: Watcher, reason: str) -> None:
-        """Deliver Exited to one watcher; it comes from the actor that is gone."""
+        """Deliver Exited to one watcher, if it still lives the life in which it linked; it comes from who is gone."""
         node = self._node
+        cell = node.cells.get(watcher.watcher.name)
+        if cell is None or cell.life != watcher.life:
+            return
         span = node.turns.new_span()
         message = Exited(pid=watcher.linked, reason=reason)
         node.deliver(watcher.watcher, (message, watcher.linked, span, span, 0, 0, node.now()))
@@ -74,12 +78,18 @@ class Links:
     # Ends -----------------------------------------------------------------------------------------------------------
 
     def ended(self, cell: Cell, reason: str) -> None:
-        """An actor of this node has ended: tell all who watch it, here and elsewhere."""
+        """An actor of this node has ended: tell all who watch it, here and elsewhere, once its last words are out."""
         watchers, cell.watchers = cell.watchers, {}
-        for watcher in watchers:
-            self.tell(watcher, reason)
-        for session in self._incoming.pop(cell.name, {}).values():
-            self._say(session, NodeExited(name=cell.name, reason=reason))
+        sessions = self._incoming.pop(cell.name, {})
+
+        def tell() -> None:
+            for watcher in watchers:
+                self.tell(watcher, reason)
+            for session in sessions.values():
+                self._say(session, NodeExited(name=cell.name, reason=reason))
+
+        if (watchers or sessions) and not self._node.durability.hold(cell, tell):
+            tell()
 
     def session_closed(self, session: Session, reason: str) -> None:
         """A session is over: every link through it breaks."""

@@ -47,6 +47,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults
 
     overflow: ClassVar[Overflow] = Overflow.REFUSE
 
+    local: ClassVar[bool] = False
+    """Whether it is only for actors of its own node (timers, words of an actor to itself): refused from any other."""
+
     def __init_subclass__(cls, **options: Any) -> None:
         """Remember the class: its tag is known only once msgspec has finished it."""
         super().__init_subclass__(**options)
@@ -86,6 +89,7 @@ class Started(Message, frozen=True, kw_only=True, tag="node.Started"):
     """First message of an actor's life, from itself; handled by :meth:`runtime.actor.Actor.started`."""
 
     overflow: ClassVar[Overflow] = Overflow.NEVER
+    local: ClassVar[bool] = True
 
 
 class Exited(Message, frozen=True, kw_only=True, tag="node.Exited"):
@@ -96,18 +100,21 @@ class Exited(Message, frozen=True, kw_only=True, tag="node.Exited"):
     """
 
     overflow: ClassVar[Overflow] = Overflow.NEVER
+    local: ClassVar[bool] = True
 
     pid: PID
     reason: str
 
 
 class Terminate(Message, frozen=True, kw_only=True, tag="node.Terminate"):
-    """The process is asked to end: finish what must be finished, then stop.
+    """The process is asked to end: finish what must be finished, then stop. Overtakes what waits in the mailbox.
 
-    Only actors that handle it get it; the others are stopped at once. After `deadline_seconds` everything is stopped.
+    Only those actors that the node itself supervises and that handle it get it. When they have stopped, or after
+    `deadline_seconds`, everything is stopped.
     """
 
     overflow: ClassVar[Overflow] = Overflow.NEVER
+    local: ClassVar[bool] = True
 
     deadline_seconds: float
 
@@ -135,6 +142,7 @@ class EdgeFailed(Message, frozen=True, kw_only=True, tag="node.EdgeFailed"):
     """A coroutine of an edge actor raised; it says which and what, the log has the traceback."""
 
     overflow: ClassVar[Overflow] = Overflow.NEVER
+    local: ClassVar[bool] = True
 
     task: str
     error: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import threading
@@ -13,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from runtime.actor import Actor, Delivery
-from runtime.clock import Clock
+from runtime.clock import Clock, RealClock
 from runtime.constants import TURNS_PER_PUMP
 from runtime.durability import Durability
 from runtime.effects import Request, Spawn, Turn
@@ -22,7 +23,7 @@ from runtime.journal import JournalStore
 from runtime.lifecycle import Lifecycle
 from runtime.links import Links
 from runtime.mailbox import Cell, is_ask
-from runtime.message import Busy, Message, Overflow, Terminate, tag_of
+from runtime.message import Busy, Message, Overflow, Started, Terminate, tag_of
 from runtime.peers import Peers
 from runtime.pid import PID, is_node_id
 from runtime.supervision import Supervision
@@ -76,6 +77,7 @@ class Node:
         self.recorder = recorder
         self.record: Callable[[Turn], None] | None = recorder.record if recorder is not None else None
         self.observe: Callable[[Turn], None] | None = None
+        self._observers: list[Callable[[Turn], None]] = []
         self.choose: Callable[[deque[Cell]], int] | None = None
         self.log = logging.getLogger(f"kaon.node.{node_id}")
         self.stopping = False
@@ -86,12 +88,13 @@ class Node:
         self._crash_reports = crash_reports
         self._pump_scheduled = False
         self._thread = threading.get_ident()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self.turns = Turns(self, self.random.getrandbits(60) << 1)
+        self._loop = clock.loop if isinstance(clock, RealClock) else None
+        first_span = self.random.getrandbits(60) << 1
         self.links = Links(self)
         self.lifecycle = Lifecycle(self)
         self.durability = Durability(self, journals)
         self.peers = Peers(self, transport)
+        self.turns = Turns(self, first_span)
         self.transport = transport
         transport.start(self.peers)
 
@@ -126,7 +129,8 @@ class Node:
     def post(self, pid: PID, message: Message, cause: Request | None = None) -> None:
         """Put a message into the mailbox of an actor of this node, from itself; from any thread."""
         if threading.get_ident() != self._thread:
-            self.loop.call_soon_threadsafe(self.post, pid, message, cause)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the node has ended, and with it all mailboxes
+                self.loop.call_soon_threadsafe(self.post, pid, message, cause)
             return
         span = self.turns.new_span()
         trace, parent = (cause.trace or span, cause.span) if cause is not None else (span, 0)
@@ -136,6 +140,29 @@ class Node:
     def state_of(self, name: str) -> Any:
         """The state of an actor, to look at between turns (tests, debuggers)."""
         return self.cells[name].actor.state
+
+    def add_observer(self, observer: Callable[[Turn], None]) -> None:
+        """Let `observer` see every turn as well, after those who see it already."""
+        if self.observe is not None and not self._observers:
+            self._observers.append(self.observe)
+        self._observers.append(observer)
+        self._observe_with(self._observers)
+
+    def remove_observer(self, observer: Callable[[Turn], None]) -> None:
+        """Let it see no more turns, once the present visit is over; no error if it sees none."""
+        if observer in self._observers:
+            self._observers.remove(observer)
+            self._observe_with(self._observers)
+
+    def _observe_with(self, observers: list[Callable[[Turn], None]]) -> None:
+        """Set `observe` to those, without a loop where there is one at most."""
+        observing = tuple(observers)
+
+        def observe(turn: Turn) -> None:
+            for observer in observing:
+                observer(turn)
+
+        self.observe = observe if len(observing) > 1 else observing[0] if observing else None
 
     # Delivery -------------------------------------------------------------------------------------------------------
 
@@ -153,7 +180,7 @@ class Node:
             self.refused("poison", str(delivery[1]), f"{tag_of(type(message))} has crashed {to.name} twice")
             self.dead_letter(delivery, to, "poison")
             return
-        if len(cell.queue) >= cell.bound and message.overflow is not Overflow.NEVER and not delivery[5]:
+        if len(cell.queue) >= cell.bound and message.overflow is not Overflow.NEVER and delivery[5] not in cell.asks:
             self._overflow(cell, delivery)
             return
         cell.queue.append(delivery)
@@ -206,17 +233,16 @@ class Node:
         while run_queue and left > 0 and not self.failure:
             if self.choose is None:
                 cell = run_queue.popleft()
-                count = visit(cell)
+                left -= 1 if cell.ended else visit(cell)
             else:
                 index = self.choose(run_queue)
                 cell = run_queue[index]
                 del run_queue[index]
-                count = visit(cell, 1)
-            left -= count or 1
-            cell.scheduled = False
+                left -= 1 if cell.ended else visit(cell, 1)
             if cell.queue and not cell.ended:
-                cell.scheduled = True
                 run_queue.append(cell)
+            else:
+                cell.scheduled = False
         if not self.failure:
             self.wake()
 
@@ -254,20 +280,24 @@ class Node:
     async def stop(self, deadline_seconds: float = 10.0) -> None:
         """End the node: actors that handle Terminate finish first, then all end, last spawned first."""
         deadline = self.now() + deadline_seconds
+        self.stopping = True
         if not self.failure:
             await self._terminate(deadline)
-        self.stopping = True
         for cell in reversed(list(self.roots.values())):
             self.lifecycle.remove(cell, "node stopped")
+        self.durability.stop()
         self.peers.stop()
         await self.transport.close(max(0.0, min(LINGER_SECONDS, deadline - self.now())))
-        self.durability.stop()
 
     async def _terminate(self, deadline: float) -> None:
         """Ask those who can to finish, and wait for them until the deadline."""
         asked = [cell for cell in self.roots.values() if Terminate in cell.handlers]
+        message = Terminate(deadline_seconds=deadline - self.now())
         for cell in reversed(asked):
-            self.post(cell.pid, Terminate(deadline_seconds=deadline - self.now()))
+            span = self.turns.new_span()
+            first = bool(cell.queue) and type(cell.queue[0][0]) is Started
+            cell.queue.insert(int(first), (message, cell.pid, span, span, 0, 0, self.now()))
+            self.schedule(cell)
         finished = asyncio.Event()
 
         def look() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from runtime.clock import Handle
@@ -19,6 +20,7 @@ from runtime.links import NodeExited, NodeLink
 from runtime.mailbox import Watcher
 from runtime.message import AskFailed, Busy, Message, Overflow
 from runtime.pid import NODE_ACTOR, PID
+from runtime.routes import Dial, Peer, Route
 from runtime.transport.protocol import Envelope, Identity, Posted, Session, Transport
 
 if TYPE_CHECKING:
@@ -39,34 +41,6 @@ class NodePong(Message, frozen=True, kw_only=True, tag="node.Pong"):
     overflow: ClassVar[Overflow] = Overflow.NEVER
 
 
-class Peer:
-    """What this node keeps of one session."""
-
-    __slots__ = ("heard", "misses", "pids", "session")
-
-    def __init__(self, session: Session) -> None:
-        """`heard` says whether anything came since the last look."""
-        self.session = session
-        self.pids: dict[str, PID] = {}
-        self.heard = True
-        self.misses = 0
-
-
-class Dial:
-    """An address that actors talk to: what waits for its session, and when it may be dialled next."""
-
-    __slots__ = ("attempts", "dialling", "links", "queue", "session", "timer")
-
-    def __init__(self) -> None:
-        """Not dialled yet."""
-        self.session: Session | None = None
-        self.dialling = False
-        self.attempts = 0
-        self.timer: Handle | None = None
-        self.queue: deque[tuple[PID, PID, Posted]] = deque()
-        self.links: list[Watcher] = []
-
-
 class Peers:
     """All sessions of one node; its transport's door."""
 
@@ -76,11 +50,17 @@ class Peers:
         self.identity: Identity = node.identity
         self._transport = transport
         self._peers: dict[int, Peer] = {}
-        self._by_node: dict[str, list[Session]] = {}
+        self.routes: dict[str, Route] = {}
         self._dials: dict[str, Dial] = {}
         self._ping_timer: Handle | None = None
+        self._stopped = False
+        self._sent_before = 0
         self.envelopes_in = 0
-        self.envelopes_out = 0
+
+    @property
+    def envelopes_out(self) -> int:
+        """How many envelopes have gone to other nodes."""
+        return self._sent_before + sum(route.envelopes for route in self.routes.values())
 
     @property
     def sessions(self) -> list[Session]:
@@ -91,20 +71,17 @@ class Peers:
 
     def send(self, to: PID, sender: PID, envelope: Posted) -> None:
         """Send an envelope to an actor of another node."""
-        sessions = self._by_node.get(to.node)
-        if sessions:
-            for session in sessions:
-                if not to.incarnation or session.peer.incarnation == to.incarnation:
-                    self.envelopes_out += 1
-                    session.send(envelope)
-                    return
-            self._lost(to, sender, envelope, "its node has started anew")
+        route = self.routes.get(to.node)
+        if route is not None:
+            session = route.to(to.incarnation)
+            if session is None:
+                self._lost(to, sender, envelope, "its node has started anew")
+            else:
+                route.envelopes += 1
+                session.send(envelope)
         elif to.is_address:
             dial = self._dial(to.node)
-            if dial.session is not None:
-                self.envelopes_out += 1
-                dial.session.send(envelope)
-            elif len(dial.queue) < SESSION_QUEUE_ENVELOPES:
+            if len(dial.queue) < SESSION_QUEUE_ENVELOPES:
                 dial.queue.append((to, sender, envelope))
             else:
                 self._lost(to, sender, envelope, "too many messages wait for this address")
@@ -114,18 +91,19 @@ class Peers:
     def link(self, watcher: Watcher) -> None:
         """Watch an actor of another node; Exited comes at once when that cannot be."""
         to = watcher.linked
-        if to.is_address:
-            dial = self._dial(to.node)
-            if dial.session is not None:
-                self._node.links.through(dial.session, watcher)
-            else:
-                dial.links.append(watcher)
-            return
-        for session in self._by_node.get(to.node, ()):
-            if not to.incarnation or session.peer.incarnation == to.incarnation:
-                self._node.links.through(session, watcher)
-                return
-        self._node.links.tell(watcher, NOT_CONNECTED)
+        route = self.routes.get(to.node)
+        session = route.to(to.incarnation) if route is not None else None
+        if session is not None:
+            self._node.links.through(session, watcher)
+        elif route is None and to.is_address:
+            self._dial(to.node).links.append(watcher)
+        else:
+            self._node.links.tell(watcher, NOT_CONNECTED)
+
+    def is_same_node(self, one: str, other: str) -> bool:
+        """Whether `one`, a node's id or an address that was dialled, is the node `other`."""
+        dial = self._dials.get(one)
+        return one == other or (dial is not None and dial.node == other)
 
     def _lost(self, to: PID, sender: PID, posted: Posted, reason: str) -> None:
         """An envelope of ours goes nowhere: a dead letter, and no answer to an ask."""
@@ -178,6 +156,8 @@ class Peers:
 
     def _pause(self, address: str, dial: Dial) -> None:
         """Let a while pass before the next dial, longer each time; dial then only if somebody waits for it."""
+        if self._stopped:
+            return
         longest = min(DIAL_BACKOFF_SECONDS * 2.0**dial.attempts, DIAL_BACKOFF_MAX_SECONDS)
         delay = self._node.random.uniform(longest / 2, longest)
         dial.attempts += 1
@@ -194,11 +174,14 @@ class Peers:
     def opened(self, session: Session) -> None:
         """A session is there: everything that waited for it goes out."""
         self._peers[id(session)] = Peer(session)
-        self._by_node.setdefault(session.peer.node, []).append(session)
+        self.routes.setdefault(session.peer.node, Route()).add(session)
         self._keep_pinging()
         dial = self._dials.get(session.address) if session.address else None
         if dial is not None:
+            route = self.routes.setdefault(session.address, Route())
+            route.add(session)
             dial.session = session
+            dial.node = session.peer.node
             dial.dialling = False
             dial.attempts = 0
             links, dial.links = dial.links, []
@@ -206,7 +189,7 @@ class Peers:
                 self._node.links.through(session, watcher)
             queue, dial.queue = dial.queue, deque()
             for _, _, envelope in queue:
-                self.envelopes_out += 1
+                route.envelopes += 1
                 session.send(envelope)
         self._node.log.debug("session with %s opened", session.peer.node)
 
@@ -261,26 +244,42 @@ class Peers:
         """A session is over: links break, asks that wait for its node fail."""
         if self._peers.pop(id(session), None) is None:
             return
-        sessions = self._by_node.get(session.peer.node, [])
-        if session in sessions:
-            sessions.remove(session)
-        if not sessions:
-            self._by_node.pop(session.peer.node, None)
-        dial = self._dials.get(session.address) if session.address else None
+        reason = f"session lost: {reason}"
+        peer, address = session.peer, session.address
+        another = self._leave(peer.node, session)
+        dial = self._dials.get(address) if address else None
         if dial is not None and dial.session is session:
+            self._leave(address, session)
             dial.session = None
-            self._pause(session.address, dial)
-        self._node.log.debug("session with %s closed: %s", session.peer.node, reason)
-        self._node.links.session_closed(session, f"session lost: {reason}")
-        gone = {session.address} - {""} if sessions else {session.address, session.peer.node} - {""}
-        self._node.turns.fail_asks_to(gone, f"session lost: {reason}")
+            self._pause(address, dial)
+        self._node.log.debug("session with %s closed: %s", peer.node, reason)
+        self._node.links.session_closed(session, reason)
+        named = (peer.incarnation,) if another else (peer.incarnation, 0)
+        alive = another and self.routes[peer.node].to(peer.incarnation) is not None
+        self._node.turns.fail_asks(
+            lambda to: (to.node == peer.node and not alive and to.incarnation in named) or to.node == address, reason
+        )
         self._node.wake()
 
+    def _leave(self, destination: str, session: Session) -> bool:
+        """A session no longer leads there; whether another does."""
+        route = self.routes.get(destination)
+        if route is None:
+            return False
+        if route.remove(session):
+            return True
+        self._sent_before += route.envelopes
+        del self.routes[destination]
+        return False
+
     def undeliverable(self, session: Session, envelope: Envelope, reason: str) -> None:
-        """The transport could not send an envelope of ours."""
+        """The transport could not send an envelope of ours. Without words between nodes a session is worth nothing."""
+        if envelope.to == NODE_ACTOR:
+            session.close(f"a message between nodes could not be sent: {reason}")
+            return
         sender = PID(envelope.sender, self.identity.node, self.identity.incarnation)
         to = PID(envelope.to, session.peer.node, session.peer.incarnation)
-        self._lost(to, sender, envelope, reason)
+        self._lost(to, sender, envelope, f"undeliverable: {reason}")
         self._node.wake()
 
     def refused(self, reason: str, peer: str, detail: str) -> None:
@@ -306,11 +305,11 @@ class Peers:
 
     def answer(self, to: PID, sender: PID, envelope: Envelope) -> None:
         """Send something that the runtime itself says (Busy, AskFailed) to an actor elsewhere, if it can be reached."""
-        if self._by_node.get(to.node):
+        if to.node in self.routes:
             self.send(to, sender, envelope)
 
     def _keep_pinging(self) -> None:
-        if self._ping_timer is None:
+        if self._ping_timer is None and not self._stopped:
             self._ping_timer = self._node.clock.call_at(self._node.now() + PING_INTERVAL_SECONDS, self._ping_all)
 
     def _ping_all(self) -> None:
@@ -333,6 +332,7 @@ class Peers:
 
     def stop(self) -> None:
         """Dial and ping no more."""
+        self._stopped = True
         if self._ping_timer is not None:
             self._ping_timer.cancel()
             self._ping_timer = None

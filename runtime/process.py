@@ -64,7 +64,7 @@ def die_with_parent(
     return True
 
 
-def begin_daemon(name: str) -> Notifier:
+def become_daemon(name: str) -> Notifier:
     """What every daemon does first: take its name, and die with its parent if that asks so. Returns whom to notify."""
     name_process(f"kaon-{name}", f"kaon {name} {' '.join(sys.argv[2:])}".rstrip())
     if PARENT_VARIABLE in os.environ:

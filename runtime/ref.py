@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 
 from runtime.actor import Edge, State, receive
+from runtime.errors import NameTaken
 from runtime.message import AskFailed, Message, Overflow
 from runtime.node import Node
 from runtime.pid import PID
 from runtime.supervision import Supervision
+
+
+GRACE_SECONDS: Final = 1.0
+"""For the word that an ask has timed out; a node that has failed does not say it."""
 
 
 class NoAnswer(Exception):
@@ -29,6 +34,7 @@ class _Fetch(Message, frozen=True, kw_only=True, tag="node.Fetch"):
     """To the outside actor, from itself: send the question kept under this key."""
 
     overflow: ClassVar[Overflow] = Overflow.NEVER
+    local: ClassVar[bool] = True
 
     key: int
 
@@ -69,17 +75,23 @@ class Outside(Edge[State]):
         if name not in node.cells:
             node.spawn(cls, name, State(), Supervision())
         actor = node.cells[name].actor
-        assert isinstance(actor, Outside)
+        if not isinstance(actor, Outside):
+            raise NameTaken(f"node {node.identity.node} runs a {type(actor).__name__} called {name!r}: name another")
         return actor
 
     async def fetch_answer(self, to: PID, message: Message, timeout_seconds: float = 10.0) -> Any:
-        """Ask an actor and wait for its answer. Raises :class:`NoAnswer`."""
+        """Ask an actor and wait for its answer. Raises :class:`NoAnswer`, also when this node ends meanwhile."""
+        if self._detached:
+            raise NoAnswer("the node has stopped")
         key = next(self._keys)
         question = _Question(to, message, timeout_seconds, self.loop.create_future())
         self._questions[key] = question
         self.post(_Fetch(key=key))
         try:
-            return await question.answer
+            async with asyncio.timeout(timeout_seconds + GRACE_SECONDS):
+                return await question.answer
+        except TimeoutError:
+            raise NoAnswer("the node does not turn") from None
         finally:
             self._questions.pop(key, None)
 

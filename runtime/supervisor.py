@@ -32,6 +32,9 @@ GAVE_UP: Final = 1
 NOT_FOUND: Final = 127
 """Exit status when the daemon failed too often, and when it cannot be started at all (as in shells)."""
 
+WRONG_CONFIGURATION: Final = 78
+"""A daemon's word that it cannot start as it is configured (sysexits.h, EX_CONFIG): it is not started again."""
+
 _log = logging.getLogger("kaon.supervisor")
 
 
@@ -182,6 +185,9 @@ class Supervisor:
         if self._stopping is not None:
             _log.info("%s stopped: %s", self._plan.name, how)
             self._end(0 if -code == self._stopping else _exit_status(code))
+            return
+        if code == WRONG_CONFIGURATION:
+            self._give_up(f"{self._plan.name} cannot start as it is configured", code)
             return
         now = time.monotonic()
         decision, delay = decide(self._plan.policy, failed=code != 0, restarts=self._restarts, now=now)

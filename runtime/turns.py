@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import traceback
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
-from runtime.actor import UnhandledMessage
+from runtime.actor import Delivery, UnhandledMessage
 from runtime.constants import TURNS_PER_VISIT
-from runtime.effects import After, Ask, Cancel, Effect, Link, Reply, Send, Spawn, Stop, Turn
-from runtime.errors import ActorError
+from runtime.effects import After, Ask, Cancel, Effect, Link, Persist, Reply, Send, Spawn, Stop, Turn
 from runtime.mailbox import Cell, PendingAsk
 from runtime.message import AskFailed, Message
 from runtime.pid import PID
@@ -17,7 +18,7 @@ from runtime.transport.protocol import Envelope
 if TYPE_CHECKING:
     from runtime.node import Node
 
-_NOTHING: list[Effect] = []
+_NOTHING: Final[list[Effect]] = []
 """The effects of a turn that had none; shared, never filled."""
 
 
@@ -27,13 +28,14 @@ class Turns:
     def __init__(self, node: Node, first_span: int) -> None:
         """`first_span` is even; spans of this node count up from it, the odd ones for asks."""
         self._node = node
-        self._span = first_span
+        self.new_span = itertools.count(first_span, 2).__next__
         self.total = 0
-
-    def new_span(self) -> int:
-        """A span for a message that no turn sent."""
-        self._span += 2
-        return self._span
+        # What every turn needs, one look-up away.
+        self._cells = node.cells
+        self._run_queue = node.run_queue
+        self._routes = node.peers.routes
+        self._own = node.identity.node
+        self._incarnation = node.identity.incarnation
 
     # One visit ------------------------------------------------------------------------------------------------------
 
@@ -56,97 +58,116 @@ class Turns:
             actor.now = started
             actor._delivery = delivery
             try:
-                if answers and (pending := cell.asks.pop(answers, None)) is not None:
-                    self._answer(cell, pending, sender, message)
+                if answers and answers & 1:
+                    self._answer(cell, delivery)
                 elif (handler := handlers.get(type(message))) is not None:
                     handler(actor, sender, message)
-                elif not (answers and type(message) is AskFailed):
+                else:
                     actor.unhandled(sender, message)
+                effects = actor._outbox
+                ended = clock()
+                if effects:
+                    actor._outbox = []
+                    turn = Turn(pid, sender, message, trace, span, parent, received, started, ended, effects)
+                    if cell.journal is None:
+                        self.apply(cell, turn)
+                    else:
+                        node.durability.apply(cell, turn)
+                else:
+                    turn = Turn(pid, sender, message, trace, span, parent, received, started, ended, _NOTHING)
             except UnhandledMessage:
                 actor._outbox = []
+                ended = clock()
+                turn = Turn(pid, sender, message, trace, span, parent, received, started, ended, _NOTHING)
                 node.dead_letter(delivery, pid, "unhandled")
             except Exception:  # noqa: BLE001  a failed turn is the supervisor's business, whatever was raised
                 turn = Turn(pid, sender, message, trace, span, parent, received, started, clock(), _NOTHING)
                 turn.error = traceback.format_exc()
                 node.lifecycle.fail(cell, turn)
                 break
-            effects = actor._outbox
-            ended = clock()
-            if effects:
-                actor._outbox = []
-                turn = Turn(pid, sender, message, trace, span, parent, received, started, ended, effects)
-                if cell.journal is not None:
-                    node.durability.apply(cell, turn)
-                else:
-                    self.apply(cell, turn)
-            else:
-                turn = Turn(pid, sender, message, trace, span, parent, received, started, ended, _NOTHING)
             if record is not None:
                 record(turn)
             if observe is not None:
                 observe(turn)
-            if cell.ended or cell.stopping:
+            if cell.ended:
                 break
             started = ended
         self.total += count
         cell.turns += count
         return count
 
-    def _answer(self, cell: Cell, pending: PendingAsk, sender: PID, message: Message) -> None:
-        """Go on with an ask: the method that it named gets the answer."""
-        pending.timeout.cancel()
-        getattr(cell.actor, pending.then)(sender, message, pending.context)
+    def _answer(self, cell: Cell, delivery: Delivery) -> None:
+        """Go on with an ask: the method that it named gets the answer. Whoever was not asked cannot answer."""
+        message, sender, _, span, _, answers, _ = delivery
+        pending = cell.asks.get(answers)
+        if pending is None:
+            if type(message) is not AskFailed:
+                self._node.dead_letter(delivery, cell.pid, "late answer")
+        elif not self._node.peers.is_same_node(pending.to.node, sender.node):
+            self._node.dead_letter(delivery, cell.pid, "answer of another node")
+        else:
+            del cell.asks[answers]
+            pending.timeout.cancel()
+            cell.answered = (span, pending)
+            getattr(cell.actor, pending.then)(sender, message, pending.context)
 
     # Effects --------------------------------------------------------------------------------------------------------
 
     def apply(self, cell: Cell, turn: Turn) -> None:
         """Carry out a turn's effects, in order."""
-        node = self._node
-        cells = node.cells
-        run_queue = node.run_queue
-        own = node.identity.node
-        incarnation = node.identity.incarnation
+        new_span = self.new_span
+        parent = turn.span
         for effect in turn.effects:
             if type(effect) is Send:
                 to = effect.to
-                self._span = span = self._span + 2
-                if to.node == own:
-                    target = cells.get(to.name)
-                    if (
-                        target is not None
-                        and len(target.queue) < target.bound
-                        and not target.crashes
-                        and (to.incarnation == incarnation or not to.incarnation)
-                    ):
-                        target.queue.append(
-                            (effect.message, cell.pid, turn.trace or span, span, turn.span, 0, turn.ended)
-                        )
-                        if not target.scheduled and not target.ended:
-                            target.scheduled = True
-                            run_queue.append(target)
-                        continue
-                    delivery = (effect.message, cell.pid, turn.trace or span, span, turn.span, 0, turn.ended)
-                    node.deliver(to, delivery)
+                span = new_span()
+                trace = turn.trace or span
+                if to.node != self._own:
+                    route = self._routes.get(to.node)
+                    if route is None or (to.incarnation and to.incarnation != route.incarnation):
+                        posted = (to.name, cell.name, trace, span, parent, effect.message)
+                        self._node.peers.send(to, cell.pid, posted)
+                    else:
+                        route.envelopes += 1
+                        route.send((to.name, cell.name, trace, span, parent, effect.message))
+                    continue
+                delivery = (effect.message, cell.pid, trace, span, parent, 0, turn.ended)
+                target = self._cells.get(to.name)
+                if (
+                    target is not None
+                    and len(target.queue) < target.bound
+                    and not target.crashes
+                    and (to.incarnation == self._incarnation or not to.incarnation)
+                ):
+                    target.queue.append(delivery)
+                    if not target.scheduled and not target.ended:
+                        target.scheduled = True
+                        self._run_queue.append(target)
                 else:
-                    node.peers.send(
-                        to, cell.pid, (to.name, cell.name, turn.trace or span, span, turn.span, effect.message)
-                    )
+                    self._node.deliver(to, delivery)
             else:
                 self.apply_other(cell, turn, effect)
 
+    def carry_out(self, cell: Cell, turn: Turn) -> None:
+        """Carry out effects that were held; what cannot be done fails the actor, as it does in a turn."""
+        try:
+            self.apply(cell, turn)
+        except Exception:  # noqa: BLE001  as for a turn: whatever was raised is the supervisor's business
+            turn.error = traceback.format_exc()
+            self._node.lifecycle.fail(cell, turn)
+
     def apply_other(self, cell: Cell, turn: Turn, effect: Effect) -> None:
-        """Everything but Send."""
+        """Everything but Send. Of what was held while its actor ended, only words to others are left."""
         node = self._node
         if isinstance(effect, Reply):
             request = effect.request
             self._transmit(cell, turn, request.sender, effect.message, self.new_span(), request.span)
         elif isinstance(effect, Ask):
-            span = self.new_span() | 1
-            timeout = node.clock.call_at(
-                turn.ended + effect.timeout_seconds, lambda: self.fail_ask(cell, span, effect.to, "timeout")
-            )
-            cell.asks[span] = PendingAsk(effect.to, effect.then, effect.context, timeout)
-            self._transmit(cell, turn, effect.to, effect.message, span, 0)
+            self._ask(cell, turn, effect)
+        elif isinstance(effect, Stop):
+            node.lifecycle.stop(cell, effect)
+        elif cell.closed or isinstance(effect, Persist):
+            return
         elif isinstance(effect, After):
             self._set_timer(cell, turn, effect)
         elif isinstance(effect, Cancel):
@@ -157,13 +178,16 @@ class Turns:
             node.links.link(cell, effect.pid)
         elif isinstance(effect, Spawn):
             node.lifecycle.spawn(effect, cell)
-        elif isinstance(effect, Stop):
-            node.lifecycle.stop(cell, effect)
-        else:
-            raise ActorError(
-                f"{cell.actor_class.__name__} persists {type(effect).__name__} but declares no `records`: "
-                f"name the struct type of its journal in the class"
+
+    def _ask(self, cell: Cell, turn: Turn, effect: Ask) -> None:
+        """Send a question, and wait for its answer."""
+        span = self.new_span() | 1
+        if not cell.closed:
+            timeout = self._node.clock.call_at(
+                turn.ended + effect.timeout_seconds, lambda: self.fail_ask(cell, span, effect.to, "timeout")
             )
+            cell.asks[span] = PendingAsk(effect.to, effect.then, effect.context, timeout, turn.trace)
+        self._transmit(cell, turn, effect.to, effect.message, span, 0)
 
     def _transmit(self, cell: Cell, turn: Turn, to: PID, message: Message, span: int, answers: int) -> None:
         """Send one message with its place in the trace."""
@@ -206,10 +230,10 @@ class Turns:
             envelope = Envelope(sender.name, by.name, trace, self.new_span(), span, message, span)
             node.peers.answer(sender, by, envelope)
 
-    def fail_asks_to(self, nodes: set[str], reason: str) -> None:
-        """A session is gone: nobody there will answer."""
+    def fail_asks(self, to: Callable[[PID], bool], reason: str) -> None:
+        """Nobody there will answer."""
         for cell in list(self._node.cells.values()):
-            for span in [span for span, pending in cell.asks.items() if pending.to.node in nodes]:
+            for span in [span for span, pending in cell.asks.items() if to(pending.to)]:
                 self.fail_ask(cell, span, cell.asks[span].to, reason)
 
     def fail_ask(self, cell: Cell, span: int, to: PID, reason: str) -> None:
@@ -217,4 +241,5 @@ class Turns:
         if span not in cell.asks:
             return
         message = AskFailed(reason=reason)
-        self._node.deliver(cell.pid, (message, to, span, self.new_span(), span, span, self._node.now()))
+        trace = cell.asks[span].trace or span
+        self._node.deliver(cell.pid, (message, to, trace, self.new_span(), span, span, self._node.now()))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from runtime.codec import redact
+from runtime.codec import HIDDEN, redact
 from runtime.effects import Turn
 from runtime.message import tag_of
 
@@ -29,20 +30,52 @@ class CrashReports:
         """Write a report; returns its path, or why it could not be written (a full disk must not hide the failure)."""
         name = f"crash-{turn.actor.name.replace('/', '_')}-{os.getpid()}-{next(self._numbers)}.json"
         path = self._directory / name
-        report = {
-            "actor": str(turn.actor),
-            "message": _summary(turn),
-            "fields": redact(turn.message),
-            "traceback": turn.error.splitlines(),
-            "last_turns": [_summary(each) for each in turns[-LAST_TURNS:]],
-            "state": redact(state),
-        }
         try:
+            report = {
+                "actor": str(turn.actor),
+                "message": _summary(turn),
+                "fields": redact(turn.message),
+                "traceback": turn.error.splitlines(),
+                "last_turns": [_summary(each) for each in turns[-LAST_TURNS:]],
+                "state": redact(state),
+            }
             self._directory.mkdir(parents=True, exist_ok=True)
             path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
-        except OSError as error:
-            return f"not written to {path}: {error.strerror}"
+        except Exception as error:  # noqa: BLE001  a report that cannot be written must not hide the failure
+            return f"not written to {path}: {error}"
         return str(path)
+
+
+def without_secrets(text: str, *values: msgspec.Struct) -> str:
+    """A text, such as that of an exception, in which no secret of these structs is to be read."""
+    for value in values:
+        try:
+            secrets = sorted({*_secrets(value, redact(value))}, key=len, reverse=True)
+        except Exception as error:  # noqa: BLE001  a struct that cannot be looked through may hold anything
+            return f"{type(error).__name__} while looking for secrets: the text is left out"
+        for secret in secrets:
+            text = text.replace(secret, HIDDEN)
+    return text
+
+
+def _secrets(value: Any, shown: Any) -> Iterator[str]:
+    """The texts that are hidden where a value is shown."""
+    if shown == HIDDEN:
+        if isinstance(value, str) and value:
+            yield value
+    elif isinstance(value, msgspec.Struct) and isinstance(shown, dict):
+        for name in value.__struct_fields__:
+            yield from _secrets(getattr(value, name), shown.get(name))
+    elif isinstance(value, dict) and isinstance(shown, dict):
+        if HIDDEN in shown:
+            yield from (key for key in value if isinstance(key, str))
+            yield from (item for item in value.values() if isinstance(item, str))
+        else:
+            for each, item in zip(value.values(), shown.values(), strict=True):
+                yield from _secrets(each, item)
+    elif isinstance(value, (list, tuple, set, frozenset)) and isinstance(shown, list):
+        for each, item in zip(value, shown, strict=True):
+            yield from _secrets(each, item)
 
 
 def _summary(turn: Turn) -> dict[str, Any]:

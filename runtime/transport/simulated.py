@@ -138,8 +138,17 @@ class SimulatedNetwork(Network):
     def heal(self) -> None:
         """Let everything through again, and release what waits."""
         self.faults.heal()
+        self._release_all()
+
+    def restore(self, senders: Iterable[str], receivers: Iterable[str]) -> None:
+        """Take one cut of each of these directions back, and release what waits on those that carry again."""
+        self.faults.restore(senders, receivers)
+        self._release_all()
+
+    def _release_all(self) -> None:
         for way in tuple(self._ways.values()):
-            self._release(way)
+            if not self.faults.is_cut(way.sender, way.receiver):
+                self._release(way)
         for session in self._sessions():
             session.flush()
 

@@ -13,25 +13,9 @@ from runtime.clock import RealClock
 from runtime.errors import ConfigurationError, TransportError
 from runtime.http import EndpointState, HttpEndpoint, bind
 from runtime.node import Node
-from runtime.transport.protocol import Door
+from runtime.transport.memory import MemoryTransport, Network
 
 DEADLINE_SECONDS = 20
-
-
-class Alone:
-    """The transport of a node that has no neighbours."""
-
-    def start(self, door: Door) -> None:
-        pass
-
-    def listen(self, address: str) -> str:
-        return address
-
-    def dial(self, address: str) -> None:
-        pass
-
-    async def close(self, linger_seconds: float) -> None:
-        pass
 
 
 Visit = Callable[[Node, aiohttp.ClientSession, str], Awaitable[None]]
@@ -41,7 +25,8 @@ def with_endpoint(visit: Visit, host: str = "127.0.0.1") -> None:
     """Run a node with an endpoint, and a client that knows its address."""
 
     async def run() -> None:
-        node = Node("m1", Alone(), RealClock(asyncio.get_running_loop()), seed="1")
+        clock = RealClock(asyncio.get_running_loop())
+        node = Node("m1", MemoryTransport(Network(clock)), clock, seed="1")
         node.spawn(HttpEndpoint, "http", EndpointState(host=host))
         async with asyncio.timeout(DEADLINE_SECONDS):
             while not node.state_of("http").url:

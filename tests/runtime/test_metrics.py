@@ -15,23 +15,7 @@ from runtime.metrics import NodeMetrics, prometheus_name
 from runtime.node import Node
 from runtime.pid import PID
 from runtime.tracing.recorder import FlightRecorder
-from runtime.transport.protocol import Door
-
-
-class Alone:
-    """The transport of a node that has no neighbours."""
-
-    def start(self, door: Door) -> None:
-        pass
-
-    def listen(self, address: str) -> str:
-        return address
-
-    def dial(self, address: str) -> None:
-        pass
-
-    async def close(self, linger_seconds: float) -> None:
-        pass
+from runtime.transport.memory import MemoryTransport, Network
 
 
 class Finish(Message, frozen=True, kw_only=True, tag="test_metrics.Finish"):
@@ -59,7 +43,7 @@ class Broken(Actor[MasterState]):
 class World:
     def __init__(self, name: str = "m1") -> None:
         self.clock = VirtualClock()
-        self.node = Node(name, Alone(), self.clock, seed="1", recorder=FlightRecorder())
+        self.node = Node(name, MemoryTransport(Network(self.clock)), self.clock, seed="1", recorder=FlightRecorder())
         self.metrics = NodeMetrics(self.node)
         self.master = self.node.spawn(Master, "master", MasterState())
         self.clock.settle()

@@ -52,7 +52,7 @@ def test_nobody_needs_to_listen() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 def test_a_daemon_whose_parent_has_died_already_ends_at_once() -> None:
-    script = "from runtime.process import begin_daemon; begin_daemon('test'); print('lives on')"
+    script = "from runtime.process import become_daemon; become_daemon('test'); print('lives on')"
     result = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,

@@ -24,8 +24,8 @@ DEADLINE_SECONDS = 30
 
 DAEMON = """
 import signal, sys
-from runtime.process import begin_daemon
-notifier = begin_daemon("test")
+from runtime.process import become_daemon
+notifier = become_daemon("test")
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1])
 import os
 print(os.getpid(), flush=True)
@@ -154,6 +154,14 @@ def test_which_ends_are_mended(started: list[Supervised], restart: str, code: in
     found, errors = supervised.end()
     assert found == status
     assert errors.count("started sh") == lives
+
+
+def test_a_daemon_that_is_wrongly_configured_is_not_started_again(started: list[Supervised]) -> None:
+    supervised = start(started, "--restart=permanent", "--name=agent", "--", "sh", "-c", "exit 78")
+    status, errors = supervised.end()
+    assert status == 78
+    assert errors.count("started agent") == 1
+    assert "agent cannot start as it is configured" in errors
 
 
 def test_a_daemon_that_does_not_stop_is_killed(started: list[Supervised]) -> None:

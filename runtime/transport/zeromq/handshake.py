@@ -78,8 +78,12 @@ _codec: Final = Codec(only(HANDSHAKES))
 
 
 def session_codec() -> Codec:
-    """A codec for open sessions: to it a handshake is an unknown type, so that the hot path need not look for them."""
-    return Codec(without(*HANDSHAKES))
+    """A codec for open sessions: to it a handshake is an unknown type, so that the hot path need not look for them.
+
+    So is a message that only actors of one node may send one another (`Message.local`).
+    """
+    types = without(*HANDSHAKES)
+    return Codec(lambda: {tag: cls for tag, cls in types().items() if not cls.local})
 
 
 def encode(message: Handshake) -> bytes:

@@ -20,12 +20,16 @@ RETRY_MAX_SECONDS: Final = 0.032
 
 
 class Hub:
-    """Collects who has something to send during a loop turn, and sends it at the end of the turn."""
+    """Collects who has something to send during a loop turn, and sends it at the end of the turn.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, door: Door) -> None:
+    frame_envelopes  in a frame at most
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, door: Door, frame_envelopes: int) -> None:
         self.loop = loop
         self.door = door
         self.codec = session_codec()
+        self.frame_envelopes = frame_envelopes
         self.ended = asyncio.Event()
         """Set whenever a session ends."""
         self._waiting: list[ZeroMQSession] = []

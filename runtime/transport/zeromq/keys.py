@@ -124,6 +124,14 @@ def add_node(directory: Path, principal: str, server_principal: str = "master") 
     return path
 
 
+def authorise(directory: Path, key: NodeKey) -> None:
+    """Let the holder of a key connect to the node that reads this directory; made if it is missing."""
+    folder = directory / AUTHORISED
+    _make_directory(directory)
+    _make_directory(folder)
+    _write(folder / key.principal, key.public.hex() + "\n")
+
+
 def revoke_node(directory: Path, principal: str) -> None:
     """Take a node's key out of the authorised ones: its connections end within a second.
 

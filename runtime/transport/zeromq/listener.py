@@ -164,8 +164,10 @@ class Listener:
             # Read one part too far: `frame` is either the first of several, or the routing id of the next message.
             self._surplus(session)
             self._message(frame)
-            return
-        session.unusual(frame)
+        elif frame in self._sessions:
+            self._surplus(session)
+        else:
+            session.unusual(frame)
 
     def _stranger(self, routing_id: bytes, previous: ZeroMQSession | None) -> None:
         """A routing id without a session: a Hello, a peer that is leaving, or no routing id at all."""
@@ -266,8 +268,8 @@ class Listener:
             if connection.session is not None and not connection.session.over:
                 self._lost[connection] = time.monotonic() + _DRAIN_SECONDS
                 self._hub.loop.call_soon(self._reader.ready)
-            elif failure is not None and not connection.leaving:
-                self._report(connection, *failure)
+            elif not connection.leaving and connection.session is None:
+                self._report(connection, *(failure or (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, 0)))
         elif event in _FAILURES and (self._failure is None or event != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
             self._failure = (event, value)
 
@@ -276,7 +278,7 @@ class Listener:
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             return  # the doorkeeper has told
         if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-            reason, detail = "no_hello", "the connection ended before it was one between nodes"
+            reason, detail = "no_hello", "the connection ended without a Hello"
         elif code in (_CRYPTOGRAPHIC, _MECHANISM_MISMATCH) or code & _ZAP:
             reason, detail = "unauthenticated", "no key, or it expects another key of this node"
         else:

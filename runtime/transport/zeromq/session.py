@@ -10,13 +10,13 @@ A session that parts still sends what is queued and still receives; one that is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import zmq
 
-from runtime.codec import Frame, as_posted, printable
-from runtime.constants import COALESCED_ENVELOPES, SESSION_QUEUE_ENVELOPES
+from runtime.codec import UNENCODABLE, as_posted, printable
+from runtime.constants import MAX_MESSAGE_BYTES, SESSION_QUEUE_ENVELOPES
 from runtime.transport.protocol import Identity, Posted
 from runtime.transport.zeromq import handshake
 from runtime.transport.zeromq.handshake import Farewell, Goodbye
@@ -47,11 +47,13 @@ class ZeroMQSession:
 
     __slots__ = (
         "_due",
-        "_frame",
+        "_encode",
+        "_frame_envelopes",
         "_hub",
         "_parting",
         "_queue",
         "_room",
+        "_transmit",
         "_wait",
         "address",
         "link",
@@ -68,8 +70,10 @@ class ZeroMQSession:
         self.over = False
         self._hub = hub
         self._wait = hub.wait
+        self._encode = hub.codec.encode
+        self._transmit = link.transmit
         self._queue: list[Posted] = []
-        self._frame: Frame | None = None
+        self._frame_envelopes = hub.frame_envelopes
         self._due = False
         self._room = SESSION_QUEUE_ENVELOPES
         self._parting: str | None = None
@@ -80,7 +84,7 @@ class ZeroMQSession:
     @property
     def queued(self) -> int:
         """Envelopes that libzmq has not taken yet."""
-        return len(self._queue) + (len(self._frame.envelopes) if self._frame else 0)
+        return len(self._queue)
 
     def send(self, envelope: Posted) -> None:
         """Queue an envelope, or its first six fields as a tuple, which is cheaper."""
@@ -96,15 +100,22 @@ class ZeroMQSession:
 
     def flush(self) -> bool:
         """Send what is queued; False while the peer's queue is full, and then it is tried again later."""
+        queue, encode, transmit, most = self._queue, self._encode, self._transmit, self._frame_envelopes
+        done = 0
         try:
-            while self._frame is not None or self._queue:
-                if self._frame is None:
-                    self._pack()
-                    continue
-                self.link.transmit(self._frame.data)
-                self._frame = None
+            while done < len(queue):
+                chunk = queue[done : done + most]
+                try:
+                    data = encode(chunk)
+                except UNENCODABLE:
+                    data = b""
+                if 0 < len(data) <= MAX_MESSAGE_BYTES:
+                    transmit(data)
+                    done += len(chunk)
+                else:
+                    done += self._send_what_fits(chunk)
             if self._parting is not None:
-                self.link.transmit(handshake.encode(Goodbye(reason=self._parting)))
+                transmit(handshake.encode(Goodbye(reason=self._parting)))
                 self._parting = None
                 self._room = 0
         except zmq.Again:
@@ -113,23 +124,19 @@ class ZeroMQSession:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             return False  # the monitor is about to tell that the peer has gone
+        finally:
+            del queue[:done]
         self._due = False
         return True
 
-    def _pack(self) -> None:
-        queue = self._queue
-        if len(queue) <= COALESCED_ENVELOPES:
-            chunk, self._queue = queue, []
-        else:
-            chunk = queue[:COALESCED_ENVELOPES]
-            del queue[:COALESCED_ENVELOPES]
+    def _send_what_fits(self, chunk: list[Posted]) -> int:
+        """Send the first of a chunk that is too large, or holds something unfit; returns how many are done."""
         frame = self._hub.codec.pack(chunk)
-        rest = len(chunk) - len(frame.envelopes) - len(frame.unfit)
-        if rest:
-            self._queue[:0] = chunk[-rest:]
+        if frame.data:
+            self._transmit(frame.data)
         for posted, reason in frame.unfit:
             self._hub.undeliverable(self, [posted], reason)
-        self._frame = frame if frame.data else None
+        return len(frame.envelopes) + len(frame.unfit)
 
     def unusual(self, frame: bytes) -> None:
         """A frame that is not all good messages: the end of the session, or bad input."""
@@ -167,7 +174,7 @@ class ZeroMQSession:
         if not self.flush():
             return False
         try:
-            self.link.transmit(frame)
+            self._transmit(frame)
         except zmq.ZMQError:
             return False
         return True
@@ -178,8 +185,7 @@ class ZeroMQSession:
             return
         self.over = True
         self._room = 0
-        rest: Sequence[Posted] = [*(self._frame.envelopes if self._frame else ()), *self._queue]
-        self._frame, self._queue, self._parting = None, [], None
+        rest, self._queue, self._parting = self._queue, [], None
         self._hub.undeliverable(self, rest, f"session over: {reason}")
         self._hub.later(self._hub.door.closed, self, reason)
         self.link.leave(self, told)

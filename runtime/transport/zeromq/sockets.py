@@ -14,6 +14,7 @@ import os
 import socket as sockets
 import struct
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final, Protocol
 
 import zmq
@@ -25,8 +26,9 @@ from runtime.constants import (
     MAX_FRAME_BYTES,
 )
 
-QUEUE_FRAMES: Final = 4000
-"""Frames that a socket holds for one peer in each direction; what is more waits in the session, counted."""
+QUEUE_FRAMES: Final = 1000
+"""Frames that a socket holds for one peer in each direction; what is more waits in the session, counted. With 256 the
+two I/O threads wait for one another, at a third of the rate."""
 
 BACKLOG_CONNECTIONS: Final = 4096
 """Connections that the kernel keeps until they are accepted (it takes the lesser of this and net.core.somaxconn)."""
@@ -40,6 +42,12 @@ then libzmq drops what has arrived and was not yet read (measured on 4.3.5: 701 
 
 SOCKETS: Final = 16_384
 """Sockets of a context at most: three for each dialled address."""
+
+LOOK_SECONDS: Final = 0.00005
+"""Between two looks at a socket whose sends may have taken its signal."""
+
+_EVENTS: Final = int(zmq.EVENTS)
+_POLLIN: Final = int(zmq.POLLIN)
 
 _monitor_number: Final = itertools.count()
 
@@ -105,6 +113,8 @@ class Reader:
         self._get = raw(socket).get
         self._open = True
         self._again = False
+        self._looked = 0.0
+        self._look_due = False
         loop.add_reader(self._descriptor, self.ready)
         # libzmq signals only to a reader that has found nothing once.
         loop.call_soon(self.ready)
@@ -113,18 +123,39 @@ class Reader:
         """Read a burst."""
         if self._again or not self._open:
             return
-        if self._drain() and self._open:
-            self._again = True
-            self._loop.call_soon(self._continue)
+        more = True  # also when `drain` raises: what is left must not wait for the next signal
+        try:
+            more = self._drain()
+        finally:
+            if more and self._open:
+                self._again = True
+                self._loop.call_soon(self._continue)
 
     def _continue(self) -> None:
         self._again = False
         self.ready()
 
     def look(self) -> None:
-        """To be called after sends: the descriptor is silent about what they found."""
-        if self._open and not self._again and self._get(zmq.EVENTS) & zmq.POLLIN:
-            self.ready()
+        """To be called after sends: the descriptor is silent about what they found.
+
+        A look costs as much as a send. In a flood of sends one in a while will do: libzmq itself lets them take
+        commands, and so the signal, once in a millisecond at most (`max_command_delay` in its config.hpp).
+        """
+        if not self._open or self._again:
+            return
+        now = monotonic()
+        if now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            if self._get(_EVENTS) & _POLLIN:
+                self.ready()
+        elif not self._look_due:
+            self._look_due = True
+            self._loop.call_later(LOOK_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look_due = False
+        self._looked = 0.0
+        self.look()
 
     def close(self) -> None:
         """Stop; before the socket is closed."""

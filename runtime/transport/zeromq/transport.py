@@ -11,6 +11,7 @@ from typing import Final
 
 import zmq
 
+from runtime.constants import COALESCED_ENVELOPES
 from runtime.errors import TransportError
 from runtime.transport.admission import Admission, MayBe, principal_owns_node
 from runtime.transport.protocol import Door
@@ -30,12 +31,13 @@ REFRESH_SECONDS: Final = 1.0
 class ZeroMQTransport:
     """Implements :class:`runtime.transport.protocol.Transport`.
 
-    key         of this node, proved at both ends of its connections; needed unless `insecure`
-    authorised  who may connect to its listeners; without it only holders of the same key may
-    may         whether a principal may be the node of an id; by default a node whose id is the principal's name, or
-                begins with it and a dot
-    insecure    no encryption and no authentication: everybody is everybody. For benchmarks
-    loop        to run on; the running one by default
+    key              of this node, proved at both ends of its connections; needed unless `insecure`
+    authorised       who may connect to its listeners; without it only holders of the same key may
+    may              whether a principal may be the node of an id; by default a node whose id is the principal's name,
+                     or begins with it and a dot
+    insecure         no encryption and no authentication: everybody is everybody. For benchmarks
+    loop             to run on; the running one by default
+    frame_envelopes  sent in one frame at most, up to COALESCED_ENVELOPES; fewer only to measure what that costs
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ZeroMQTransport:
         may: MayBe | None = None,
         insecure: bool = False,
         loop: asyncio.AbstractEventLoop | None = None,
+        frame_envelopes: int = COALESCED_ENVELOPES,
     ) -> None:
         if (key is None) != insecure:
             raise TransportError("a node has a key (`kaon keys add` makes one), or is started with --insecure")
@@ -52,9 +55,11 @@ class ZeroMQTransport:
         self._authorised = authorised or (AuthorisedKeys(key) if key is not None else None)
         self._may: MayBe = may or ((lambda principal, node_id: True) if insecure else principal_owns_node)
         self._chosen_loop = loop
+        self._frame_envelopes = min(frame_envelopes, COALESCED_ENVELOPES)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, SOCKETS)
         self._listeners: list[Listener] = []
+        self._socket_files: dict[str, int] = {}
         self._dials: dict[str, Dial] = {}
         self._doorkeeper: Doorkeeper | None = None
         self._refresh: asyncio.TimerHandle | None = None
@@ -66,7 +71,7 @@ class ZeroMQTransport:
     def start(self, door: Door) -> None:
         """Serve `door`."""
         self._door = door
-        self._hub = Hub(self._chosen_loop or asyncio.get_running_loop(), door)
+        self._hub = Hub(self._chosen_loop or asyncio.get_running_loop(), door, self._frame_envelopes)
         self._admission = Admission(door.identity, self._may)
 
     # Opening ---------------------------------------------------------------------------------------------------------
@@ -90,6 +95,8 @@ class ZeroMQTransport:
             listener.close()
             raise TransportError(f"cannot listen at {where.endpoint}: {error}; is another process there?") from None
         self._listeners.append(listener)
+        if where.path:
+            self._socket_files[where.path] = Path(where.path).stat().st_ino
         endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)
         assert isinstance(endpoint, bytes)
         return endpoint.rstrip(b"\0").decode()
@@ -189,6 +196,8 @@ class ZeroMQTransport:
             listener.close()
         if self._doorkeeper is not None:
             self._doorkeeper.close()
+        for path, inode in self._socket_files.items():
+            _remove(Path(path), inode)
         # Terminating waits for the last words of closed sockets (a second at most): not on the loop.
         done = asyncio.Event()
         loop = self._hub.loop
@@ -212,3 +221,10 @@ def _check_free(address: str, path: str) -> None:
         except OSError:
             return
     raise TransportError(f"cannot listen at {address}: another process listens there")
+
+
+def _remove(path: Path, inode: int) -> None:
+    """Remove a socket file, which libzmq leaves behind, unless another process has put its own there."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_ino == inode:
+            path.unlink()

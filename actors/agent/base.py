@@ -1,0 +1,100 @@
+"""What every part of the agent's actor stands on."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import Any, ClassVar
+
+from actors.agent import checkpoint
+from actors.agent.constants import CAPABILITIES
+from actors.agent.records import AgentRecord
+from actors.agent.state import AgentState, Executor
+from actors.messages.records import AgentInfo, Reason, Source, TaskState, TaskStatus
+from runtime.actor import Actor
+from runtime.message import Message
+from runtime.pid import PID
+
+log = logging.getLogger("kaon.agent")
+
+
+class AgentBase(Actor[AgentState]):
+    """State, journal and master of an agent; the parts of it are classes on top of this one, one per subject."""
+
+    records: ClassVar[Any] = AgentRecord
+
+    def commit(self, record: AgentRecord) -> None:
+        """Write a record and do what it says; what is sent from here on waits until it is on disk."""
+        self.persist(record)
+        checkpoint.apply(self.state, record)
+
+    def new_uuid(self) -> str:
+        """A random id (RFC 4122, version 4), from the actor's own chance."""
+        return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+
+    def to_master(self, message: Message) -> None:
+        """Send to the master that has registered this agent; nothing is sent while there is none."""
+        if self.state.leader is not None:
+            self.send(self.state.leader, message)
+
+    def is_from_master(self, sender: PID, message: Message) -> bool:
+        """Whether the leading master, and nobody else, says this; other senders are ignored and logged."""
+        if sender == self.state.leader:
+            return True
+        log.warning("ignored %s from %s, which is not the leading master", type(message).__name__, sender)
+        return False
+
+    def is_from_self(self, sender: PID, message: Message) -> bool:
+        """Whether this is a timer of the agent's own: any peer can send any message."""
+        if sender == self.pid:
+            return True
+        log.warning("ignored %s from %s: it is the agent's own business", type(message).__name__, sender)
+        return False
+
+    def agent_info(self) -> AgentInfo:
+        """Who this agent is, as the master knows it."""
+        settings = self.state.settings
+        return AgentInfo(
+            hostname=settings.hostname,
+            resources=settings.resources,
+            agent_id=self.state.agent_id,
+            attributes=settings.attributes,
+            address=settings.address,
+            http_address=settings.http_address,
+            version=settings.version,
+            capabilities=CAPABILITIES,
+            not_isolated=self.state.not_isolated,
+        )
+
+    def executor_in(self, container_id: str) -> Executor | None:
+        """The executor whose container that is."""
+        ids = self.state.containers.get(container_id)
+        return self.state.executor(*ids) if ids is not None else None
+
+    def status(
+        self,
+        task_id: str,
+        state: TaskState,
+        reason: Reason | None,
+        message: str,
+        executor: Executor | None = None,
+    ) -> TaskStatus:
+        """A status that the agent itself gives."""
+        return TaskStatus(
+            task_id=task_id,
+            state=state,
+            source=Source.AGENT,
+            reason=reason,
+            message=message,
+            agent_id=self.state.agent_id,
+            executor_id=executor.executor_id if executor is not None else "",
+            container_id=executor.container_id if executor is not None else "",
+            timestamp=self.now,
+            uuid=self.new_uuid(),
+        )
+
+    def for_framework(self, framework_id: str, state: TaskState) -> TaskState:
+        """`state`, or LOST in the place of states that only partition-aware frameworks know."""
+        framework = self.state.frameworks.get(framework_id)
+        aware = framework is None or "PARTITION_AWARE" in framework.info.capabilities
+        return state if aware or state not in {TaskState.DROPPED, TaskState.GONE} else TaskState.LOST

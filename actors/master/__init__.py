@@ -1,0 +1,1 @@
+"""The master: admits agents, subscribes frameworks, turns allocations into offers, relays tasks and their updates."""

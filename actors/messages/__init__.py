@@ -1,0 +1,1 @@
+"""Every message between the components of a cluster, one file per conversation."""

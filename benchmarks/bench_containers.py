@@ -1,0 +1,273 @@
+"""Containers: from the call to the command's first instruction, beside crun and bubblewrap, on one kernel.
+
+All three make new pid, mount, ipc, uts, net and (crun and ours) cgroup namespaces, change into the same read-only root
+file system, and run ``date``; crun and ours also set the same limits of cpu, memory and processes. The clock is the one
+that ``date`` prints. Runs are interleaved; figures are medians.
+
+crun needs cgroup v2, so where this machine has none the benchmark runs itself under ``scripts/with-cgroup2``.
+Names in the JSON object: `crun_ratio` and `crun_ratio_busy_parent` (our latency by crun's; the latter from a process of
+400 MB with 8 busy threads), `containers_per_s` (8 at once, launched, ended and cleaned up), `pss_mb_per_container`
+(memory of an idle container beyond its own process), and the absolute figures in milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from containerizer.cgroups2.tree import find  # noqa: E402
+from containerizer.events import ProcessEnded  # noqa: E402
+from containerizer.messages import ContainerizerMessage  # noqa: E402
+from containerizer.spec import ContainerSpec, Limits, Namespace, Root, RootKind  # noqa: E402
+from containerizer.state import ContainerizerConfig  # noqa: E402
+from containerizer.work import Work  # noqa: E402
+
+MIB = 1 << 20
+DATE = ("date", "+%s.%N")
+NAMESPACES = tuple(namespace for namespace in Namespace if namespace is not Namespace.USER)
+LIMITS = Limits(cpus=1.0, cpus_limit=1.0, memory_bytes=64 * MIB, pids=32)
+BUSY_THREADS = 8
+BUSY_BYTES = 400 * MIB
+IDLE_CONTAINERS = 40
+TOGETHER = 8
+
+
+class Ours:
+    """A containerizer's machine side, without the actor: crun is no actor either."""
+
+    def __init__(self, directory: Path, rootfs: Path) -> None:
+        self.directory = directory
+        self.rootfs = rootfs
+        self.ended: dict[str, asyncio.Event] = {}
+        config = ContainerizerConfig(runtime_directory=str(directory / "run"), isolation=("auto",))
+        self.work = Work(asyncio.get_running_loop(), config, self.post)
+        self.count = 0
+
+    def post(self, message: ContainerizerMessage) -> None:
+        if isinstance(message, ProcessEnded):
+            self.ended[message.container_id].set()
+
+    def spec(self, *argv: str) -> ContainerSpec:
+        self.count += 1
+        name = f"c{self.count}"
+        return ContainerSpec(
+            id=name,
+            sandbox=str(self.directory / "sandboxes" / name),
+            argv=argv,
+            environment=(("PATH", "/bin"),),
+            namespaces=NAMESPACES,
+            root=Root(kind=RootKind.DIRECTORY, path=str(self.rootfs), read_only=True),
+            limits=LIMITS,
+            seccomp="unconfined",
+        )
+
+    async def start(self, *argv: str) -> ContainerSpec:
+        spec = self.spec(*argv)
+        self.ended[spec.id] = asyncio.Event()
+        launched = await self.work.launch(spec)
+        assert launched.failure is None, launched.message
+        self.work.watch(spec.id)
+        return spec
+
+    async def finish(self, spec: ContainerSpec) -> None:
+        await self.ended.pop(spec.id).wait()
+        cleaned = await self.work.clean(spec.id, destroyed=False, limitation=None)
+        assert not cleaned.error, cleaned.error
+        self.work.forget(spec.id)
+
+    async def latency(self) -> float:
+        """Seconds from the call to the command."""
+        before = time.time()
+        spec = await self.start(*DATE)
+        await self.finish(spec)
+        return float((Path(spec.sandbox) / "stdout").read_text()) - before
+
+    async def rate(self, count: int) -> float:
+        """Containers per second, several at once."""
+        left = iter(range(count))
+
+        async def worker() -> None:
+            for _ in left:
+                await self.finish(await self.start("true"))
+
+        start = time.perf_counter()
+        await asyncio.gather(*(worker() for _ in range(TOGETHER)))
+        return count / (time.perf_counter() - start)
+
+    async def memory(self) -> float:
+        """Megabytes (10^6) of an idle container beyond its own process: its init's proportional share."""
+        specs = [await self.start("sleep", "600") for _ in range(IDLE_CONTAINERS)]
+        states = {spec.id: self.work.find_process(spec.id) for spec in specs}
+        sizes = [proportional_bytes(process.pid) for process in states.values()]
+        for spec in specs:
+            await self.work.kill(spec.id, states[spec.id])
+            await self.finish(spec)
+        return statistics.mean(sizes) / 1e6
+
+
+def proportional_bytes(pid: int) -> int:
+    """PSS of a process (`man 5 proc_pid_smaps`)."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError("no Pss")
+
+
+def build_rootfs(root: Path) -> Path:
+    """``date``, ``true``, ``sleep`` and their libraries."""
+    for name in ("bin", "proc", "sys", "dev", "etc", "mnt/mesos/sandbox"):
+        (root / name).mkdir(parents=True)
+    for name in ("date", "true", "sleep"):
+        program = Path(shutil.which(name) or name).resolve()
+        shutil.copy(program, root / "bin" / name)
+        said = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+        for library in {Path(word) for word in said.split() if word.startswith("/")}:
+            target = root / library.relative_to("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                shutil.copy(library.resolve(), target)
+    return root
+
+
+def crun_bundle(directory: Path, rootfs: Path) -> Path:
+    """A bundle with the namespaces, mounts and limits that ours has."""
+    bundle = directory / "bundle"
+    bundle.mkdir()
+    subprocess.run(["crun", "spec"], cwd=bundle, check=True)
+    config = json.loads((bundle / "config.json").read_text())
+    config["process"].update(terminal=False, args=list(DATE), env=["PATH=/bin"], noNewPrivileges=True)
+    config["root"] = {"path": str(rootfs), "readonly": True}
+    config["linux"]["resources"] = {
+        "memory": {"limit": LIMITS.memory_bytes},
+        "cpu": {"quota": 100_000, "period": 100_000, "shares": 1024},
+        "pids": {"limit": LIMITS.pids},
+    }
+    (bundle / "config.json").write_text(json.dumps(config))
+    return bundle
+
+
+async def run_program(*command: str) -> float:
+    """Seconds from the call to what ``date`` says."""
+    before = time.time()
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    said, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    return float(said) - before
+
+
+def launchers(ours: Ours, directory: Path, rootfs: Path) -> dict[str, Callable[[], Awaitable[float]]]:
+    """Those that are compared."""
+    found: dict[str, Callable[[], Awaitable[float]]] = {"ours": ours.latency}
+    numbers = iter(range(1_000_000))
+    if shutil.which("crun") and find("", str(directory)).path:
+        bundle = crun_bundle(directory, rootfs)
+        options = ("--cgroup-manager=cgroupfs", f"--root={directory / 'crun'}")
+        found["crun"] = lambda: run_program("crun", *options, "run", "-b", str(bundle), f"b{next(numbers)}")
+    if shutil.which("bwrap"):
+        unshare = ("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net")
+        tree = ("--ro-bind", str(rootfs), "/", "--proc", "/proc", "--dev", "/dev", "--setenv", "PATH", "/bin")
+        found["bubblewrap"] = lambda: run_program("bwrap", *unshare, *tree, *DATE)
+    return found
+
+
+async def compare(programs: dict[str, Callable[[], Awaitable[float]]], rounds: int) -> dict[str, float]:
+    """Median seconds of each, in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(rounds):
+        for name, launch in programs.items():
+            seconds[name].append(await launch())
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+class BusyParent:
+    """Makes this process large and its threads busy."""
+
+    def __enter__(self) -> BusyParent:
+        self._ballast = bytearray(os.urandom(MIB) * (BUSY_BYTES // MIB))
+        self._stopping = False
+        self._threads = [threading.Thread(target=self._work) for _ in range(BUSY_THREADS)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def _work(self) -> None:
+        while not self._stopping:
+            hashlib.sha256(self._ballast[: 64 * 1024]).digest()
+
+    def __exit__(self, *error: object) -> None:
+        self._stopping = True
+        for thread in self._threads:
+            thread.join()
+
+
+async def measure(rounds: int, soak: int) -> dict[str, Any]:
+    directory = Path(tempfile.mkdtemp(dir="/tmp", prefix="kb-"))
+    try:
+        rootfs = build_rootfs(directory / "rootfs")
+        ours = Ours(directory, rootfs)
+        programs = launchers(ours, directory, rootfs)
+        await compare(programs, 1)
+        idle = await compare(programs, rounds)
+        rate = await ours.rate(rounds * 4)
+        memory = await ours.memory()
+        with BusyParent():
+            busy = await compare(programs, max(rounds // 3, 3))
+            if soak:
+                await ours.rate(soak)
+        ours.work.close()
+    finally:
+        shutil.rmtree(directory)
+    figures: dict[str, Any] = {
+        "containers_per_s": round(rate, 1),
+        "pss_mb_per_container": round(memory, 2),
+        "kernel": os.uname().release,
+        "soak_launches": soak,
+    }
+    for name, value in idle.items():
+        figures[f"{name}_ms"] = round(value * 1000, 2)
+        figures[f"{name}_busy_parent_ms"] = round(busy[name] * 1000, 2)
+    if "crun" in idle:
+        figures["crun_ratio"] = round(idle["ours"] / idle["crun"], 3)
+        figures["crun_ratio_busy_parent"] = round(busy["ours"] / busy["crun"], 3)
+    return figures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=30, help="launches of each kind (default 30)")
+    parser.add_argument("--soak", type=int, default=0, help="launches more from the busy process (default none)")
+    parser.add_argument("--json", action="store_true", help="print a JSON object as the last line")
+    parser.add_argument("--here", action="store_true", help="on this kernel, with cgroup v2 or without")
+    arguments = parser.parse_args()
+    if not arguments.here and not find("", "/bench").path:
+        command = [str(ROOT / "scripts" / "with-cgroup2"), "--", sys.executable, *sys.argv, "--here"]
+        return subprocess.run(command, check=False).returncode
+    figures = asyncio.run(measure(arguments.rounds, arguments.soak))
+    for name, value in figures.items():
+        print(f"{name:32} {value}")
+    for name, limit in (("crun_ratio", 0.8), ("crun_ratio_busy_parent", 0.8), ("pss_mb_per_container", 3.0)):
+        if name in figures:
+            print(f"{name}: {figures[name]}, wanted at most {limit}")
+    if arguments.json:
+        print(json.dumps(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""The containerizer actor: the agent's way to the kernel, in a process of its own.
+
+Spawn it on a node of its own process, which is the only one that needs to be root::
+
+    config = ContainerizerConfig(runtime_directory="/run/kaon/agent-1", hidden=("/var/lib/kaon",))
+    node.spawn(ContainerizerActor, "containerizer", ContainerizerState(config=config))
+
+Its state can be lost at any time: it is read again from :mod:`containerizer.records`, and live containers are found by
+their process ids and start times.
+"""
+
+from __future__ import annotations
+
+from containerizer.errors import ContainerizerError
+from containerizer.processes import Process
+from containerizer.spec import ContainerSpec, Limits
+from containerizer.state import ContainerizerConfig, ContainerizerState, ContainerState
+from containerizer.turns import Containerizer
+from containerizer.work import Work
+from runtime.actor import Edge, receive
+from runtime.message import EdgeFailed
+from runtime.pid import PID
+
+
+class ContainerizerActor(Containerizer, Edge[ContainerizerState]):
+    """A containerizer on a real machine. Whatever waits runs in :class:`containerizer.work.Work`, beside the turns."""
+
+    _work: Work | None = None
+
+    def open(self) -> None:
+        """Find out what this host can do, and what runs here already.
+
+        Raises :class:`~runtime.errors.ConfigurationError` or :class:`~containerizer.errors.Unsupported`.
+        """
+        self._work = Work(self.loop, self.state.config, self.post)
+        self.state.host = self._work.capabilities
+        self.state.containers = self._work.find()
+
+    def close(self) -> None:
+        """Containers go on."""
+        if self._work is not None:
+            self._work.close()
+
+    @property
+    def work(self) -> Work:
+        """There from `open` on."""
+        assert self._work is not None
+        return self._work
+
+    def begin_launch(self, spec: ContainerSpec) -> None:
+        """See the base."""
+        self.start(self.work.launch(spec), f"launch {spec.id}")
+
+    def begin_watch(self, container_id: str) -> None:
+        """See the base."""
+        self.work.watch(container_id)
+
+    def begin_kill(self, container_id: str, process: Process) -> None:
+        """See the base."""
+        self.start(self.work.kill(container_id, process), f"kill {container_id}")
+
+    def begin_clean(self, container_id: str, container: ContainerState) -> None:
+        """See the base."""
+        work = self.work.clean(container_id, destroyed=container.destroyed, limitation=container.limitation)
+        self.start(work, f"clean {container_id}")
+
+    def begin_update(self, container_id: str, limits: Limits) -> None:
+        """See the base."""
+        self.start(self.work.update(container_id, self.request, limits), f"update {container_id}")
+
+    def begin_usage(self, container_ids: list[str]) -> None:
+        """See the base."""
+        self.start(self.work.usage(container_ids, self.request, self.now), "usage")
+
+    def send_signal(self, container_id: str, process: Process, number: int, *, everyone: bool) -> None:
+        """See the base. A signal is sent at once: it waits for nothing."""
+        self.work.send_signal(container_id, process, number, everyone=everyone)
+
+    def forget(self, container_id: str) -> None:
+        """See the base."""
+        self.work.forget(container_id)
+
+    @receive(EdgeFailed)
+    def edge_failed(self, sender: PID, message: EdgeFailed) -> None:
+        """A broken invariant of ours outside a turn: as in a turn, the actor fails and its successor recovers."""
+        raise ContainerizerError(f"{message.task}: {message.error}")
+
+
+__all__ = ["ContainerizerActor", "ContainerizerConfig", "ContainerizerState"]

@@ -1,0 +1,234 @@
+"""The first process of every container: carries out the plan, starts the command, reaps, and leaves the exit status.
+
+It is a copy of the zygote, not a program of its own, so that a container costs one copied page table and a few touched
+pages. It waits for a word on its control socket (by then the containerizer has written down who it is), does the plan's
+steps, starts the command, and says so. From then on it needs nobody: signals that it gets go to the command, orphans
+are reaped, and when the command ends its status is on disk, one line written and synced, before the init ends. In a
+PID namespace its end is everybody's; elsewhere it kills what is left below it.
+
+Standard library only: see :mod:`containerizer.zygote`.
+"""
+
+# ruff: noqa: PTH110, PTH123
+# pathlib would cost every container a megabyte.
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+from containerizer import linux, steps
+
+TYPE_CHECKING = False  # as type checkers know it, without importing typing
+if TYPE_CHECKING:
+    from typing import Any
+
+CONTROL_BYTES = 65_536
+"""Largest message on the control socket."""
+
+GO = b"go"
+"""What the containerizer says when the container may come to life. Its silence, an end of file, ends the init."""
+
+START = "start"
+"""What a failure names as its step when the command itself could not be executed."""
+
+_SETUP_FAILED = 125
+"""Exit status of an init that could not do its plan; nobody reads it but people."""
+
+
+def run(plan_file: int, control: int, status_file: int, standard: list[int]) -> None:
+    """Be a container's init, in a freshly cloned process; never returns.
+
+    plan_file    holds the plan as JSON: `id`, `steps`, `last_steps`, `argv`, `environment`, `whole`, `terminal`
+    control      socket to the containerizer
+    status_file  opened before privileges are given up, because nobody in a container may write beside it
+    standard     descriptors of standard input, output and error
+    """
+    code = _SETUP_FAILED
+    try:
+        for number, descriptor in enumerate(standard):
+            os.dup2(descriptor, number)
+        linux.close_all_but({0, 1, 2, plan_file, control, status_file})
+        for descriptor in (plan_file, control, status_file):
+            os.set_inheritable(descriptor, False)
+        code = _live(plan_file, control, status_file)
+    except BaseException as error:  # noqa: BLE001  nothing may return into the zygote's frames
+        _say(control, status_file, {"error": f"{type(error).__name__}: {error}", "errno": 0, "step": "init"})
+    finally:
+        os._exit(code)
+
+
+def _live(plan_file: int, control: int, status_file: int) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    for caught in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(caught, signal.SIG_DFL)
+    os.setsid()
+    os.umask(0o022)
+    linux.set_name("kaon-init")
+    plan = _read_plan(plan_file)
+    if os.read(control, CONTROL_BYTES) != GO:
+        return _SETUP_FAILED
+    if not plan["whole"]:
+        linux.become_subreaper()
+    kernel = steps.LinuxKernel()
+    doing = ""
+    try:
+        for step in plan["steps"]:
+            doing = step[0]
+            getattr(kernel, doing)(*step[1:])
+        linux.forbid_inspection()
+        doing = START
+        command = _start_forked(kernel, plan) if plan["last_steps"] else _start(plan)
+    except (OSError, ValueError) as error:
+        number = getattr(error, "errno", 0) or 0
+        _say(control, status_file, {"error": str(error), "errno": number, "step": doing})
+        return _SETUP_FAILED
+    os.write(control, json.dumps({"command": command}).encode())
+    os.close(control)
+    _leave_standard_files()
+    status = _supervise(command)
+    _write_status(status_file, status)
+    if not plan["whole"]:
+        _kill_rest()
+    return 0
+
+
+def _read_plan(plan_file: int) -> dict[str, Any]:
+    with os.fdopen(plan_file, "rb") as file:
+        file.seek(0)
+        plan: dict[str, Any] = json.loads(file.read())
+    return plan
+
+
+def _leave_standard_files() -> None:
+    """Hold the command's files no longer: whoever reads a pipe sees its end when the command's processes are gone."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) if os.path.exists("/dev/null") else -1
+    for number in range(3):
+        if null >= 0:
+            os.dup2(null, number)
+        else:
+            os.close(number)
+    if null >= 0:
+        os.close(null)
+
+
+def _start(plan: dict[str, Any]) -> int:
+    """Start the command as `vfork` does: the init's memory is not copied, and a failure to execute is an exception."""
+    environment = dict(plan["environment"])
+    os.environ["PATH"] = environment.get("PATH", os.defpath)
+    actions = [(os.POSIX_SPAWN_OPEN, number, plan["terminal"], os.O_RDWR, 0) for number in range(3) if plan["terminal"]]
+    return os.posix_spawnp(
+        plan["argv"][0],
+        plan["argv"],
+        environment,
+        file_actions=actions,
+        setsid=True,
+        setsigmask=(),
+        setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+    )
+
+
+def _start_forked(kernel: steps.LinuxKernel, plan: dict[str, Any]) -> int:
+    """Start the command with steps that must not bind the init itself: resource limits, a seccomp filter of its own."""
+    reader, writer = os.pipe()
+    command = os.fork()
+    if command == 0:
+        try:
+            os.setsid()
+            if plan["terminal"]:
+                terminal = os.open(plan["terminal"], os.O_RDWR)
+                for number in range(3):
+                    os.dup2(terminal, number)
+            environment = dict(plan["environment"])
+            os.environ["PATH"] = environment.get("PATH", os.defpath)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            for step in plan["last_steps"]:
+                getattr(kernel, step[0])(*step[1:])
+            os.execvpe(plan["argv"][0], plan["argv"], environment)  # noqa: S606  no shell is wanted
+        except (OSError, ValueError) as error:
+            os.write(writer, json.dumps([getattr(error, "errno", 0) or 0, str(error)]).encode())
+        finally:
+            os._exit(127)
+    os.close(writer)
+    failure = os.read(reader, CONTROL_BYTES)
+    os.close(reader)
+    if failure:
+        os.waitpid(command, 0)
+        number, text = json.loads(failure)
+        raise OSError(number, text)
+    return command
+
+
+def _supervise(command: int) -> int:
+    """Reap and pass signals on until the command ends; its wait status."""
+    every = signal.valid_signals()
+    while True:
+        caught = signal.sigwaitinfo(every).si_signo
+        if caught != signal.SIGCHLD:
+            try:
+                os.kill(command, caught)
+            except OSError:
+                # Another user's by now (a set-uid program) or just gone: its status follows.
+                continue
+            continue
+        result = _reap(command)
+        if result is not None:
+            return result
+
+
+def _reap(command: int) -> int | None:
+    """Bury whoever has died; the command's wait status if it is among them."""
+    result = None
+    while True:
+        try:
+            process, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return result
+        if process == 0:
+            return result
+        if process == command:
+            result = status
+
+
+def _kill_rest() -> None:
+    """Kill all descendants: as the subreaper this process is the parent of each once those in between are dead."""
+    children = f"/proc/self/task/{os.getpid()}/children"
+    while True:
+        with open(children) as file:
+            pids = [int(word) for word in file.read().split()]
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                # Another user's: it is waited for like the rest.
+                continue
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _write_status(status_file: int, wait_status: int) -> None:
+    record: dict[str, Any] = {"at": time.time()}
+    if os.WIFSIGNALED(wait_status):
+        record["signal"] = os.WTERMSIG(wait_status)
+    else:
+        record["exit"] = os.WEXITSTATUS(wait_status)
+    _write_record(status_file, record)
+
+
+def _write_record(status_file: int, record: dict[str, Any]) -> None:
+    """One line in one write, then synced: a reader takes a line that ends, and nothing else, for the truth."""
+    os.write(status_file, json.dumps({"status": record}).encode() + b"\n")
+    os.fsync(status_file)
+
+
+def _say(control: int, status_file: int, failure: dict[str, Any]) -> None:
+    """Why the container did not come to life, to whoever listens and to disk."""
+    try:
+        _write_record(status_file, failure)
+        os.write(control, json.dumps(failure).encode())
+    except OSError:
+        # The containerizer is gone or the disk is full: the end of this process says enough.
+        return

@@ -1,0 +1,333 @@
+"""Linux as Kaon uses it: the one module that holds system-call numbers and flags of the kernel's interface.
+
+Standard library only, and little of it: the zygote and every container's init import this module, and each of them pays
+for it in memory and start-up. Errors are `OSError` with the call and its arguments as the file name.
+
+`ctypes.PyDLL` keeps the interpreter's lock during a call. That is on purpose: the child of `clone3` returns from the
+call as the only thread there is, and `CDLL` would have it wait for a lock that nobody is left to release.
+
+Sources: the manual pages of section 2, `include/uapi/linux/{sched,mount,prctl,capability,seccomp}.h`.
+"""
+
+# pathlib would cost every container a megabyte.
+from __future__ import annotations
+
+import array
+import ctypes
+import errno
+import fcntl
+import os
+import resource
+import signal
+import socket
+import struct
+
+_libc = ctypes.PyDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+# Numbers from 424 on are the same on every architecture (`include/uapi/asm-generic/unistd.h`).
+_SYS_CLONE3 = 435
+_SYS_CLOSE_RANGE = 436
+_SYS_OPEN_TREE = 428
+_SYS_MOVE_MOUNT = 429
+_SYS_OPENAT2 = 437
+_SYS_MOUNT_SETATTR = 442
+_SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
+_SYS_BPF = {"x86_64": 321, "aarch64": 280}
+
+CLONE_NEWTIME = 0x00000080
+CLONE_PIDFD = 0x00001000
+CLONE_PARENT = 0x00008000
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+CLONE_INTO_CGROUP = 0x200000000
+
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_REMOUNT = 32
+MS_BIND = 4096
+MS_MOVE = 8192
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+
+MNT_DETACH = 2
+
+_PR_SET_DUMPABLE = 4
+_PR_CAPBSET_DROP = 24
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_RAISE = 2
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_PR_SET_KEEPCAPS = 8
+
+_CAPABILITY_VERSION_3 = 0x20080522
+
+_SECCOMP_SET_MODE_FILTER = 1
+
+_RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_NO_SYMLINKS = 0x04
+_RESOLVE_BENEATH = 0x08
+_RESOLVE_IN_ROOT = 0x10
+
+_OPEN_TREE_CLONE = 1
+_AT_EMPTY_PATH = 0x1000
+_AT_RECURSIVE = 0x8000
+_MOVE_MOUNT_F_EMPTY_PATH = 0x04
+_MOVE_MOUNT_T_EMPTY_PATH = 0x40
+_MOUNT_ATTR_RDONLY = 0x01
+_MOUNT_ATTR_NOSUID = 0x02
+_MOUNT_ATTR_NODEV = 0x04
+
+_SIOCSIFFLAGS = 0x8914
+_SIOCGIFFLAGS = 0x8913
+_IFF_UP = 1
+
+_TIOCSWINSZ = 0x5414
+
+
+class _CloneArguments(ctypes.Structure):
+    """`struct clone_args` of `man 2 clone3`."""
+
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in (
+            "flags",
+            "pidfd",
+            "child_tid",
+            "parent_tid",
+            "exit_signal",
+            "stack",
+            "stack_size",
+            "tls",
+            "set_tid",
+            "set_tid_size",
+            "cgroup",
+        )
+    ]
+
+
+def _check(result: int, what: str) -> int:
+    """`result` of a call, or the `OSError` that errno says, with `what` was called."""
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+    return result
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else os.fsencode(text)
+
+
+def clone(flags: int, cgroup: int = -1) -> tuple[int, int]:
+    """Fork into new namespaces and, with `cgroup` (a directory's descriptor), into that cgroup.
+
+    Returns the child's process id and pidfd to the parent, ``(0, -1)`` to the child. The caller must have one thread.
+    Where the kernel has no `clone3` and nothing but a fork is asked for, a fork it is.
+    """
+    pidfd = ctypes.c_int(-1)
+    arguments = _CloneArguments(
+        flags=flags | CLONE_PIDFD,
+        pidfd=ctypes.addressof(pidfd),
+        exit_signal=0 if flags & CLONE_PARENT else signal.SIGCHLD,
+    )
+    if cgroup >= 0:
+        arguments.flags |= CLONE_INTO_CGROUP
+        arguments.cgroup = cgroup
+    result = _libc.syscall(_SYS_CLONE3, ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments)))
+    if result < 0 and ctypes.get_errno() == errno.ENOSYS and not flags and cgroup < 0:
+        result = os.fork()
+        return (0, -1) if result == 0 else (result, os.pidfd_open(result))
+    _check(result, f"clone3(flags={flags:#x})")
+    return (0, -1) if result == 0 else (result, pidfd.value)
+
+
+def has_clone3() -> bool:
+    """Whether the kernel knows the call: it refuses arguments of no size with another error than "no such call"."""
+    _libc.syscall(_SYS_CLONE3, None, ctypes.c_size_t(0))
+    return ctypes.get_errno() != errno.ENOSYS
+
+
+def set_namespaces(descriptor: int, flags: int) -> None:
+    """Join the namespaces `flags` of the process that a pidfd stands for, or the one namespace of a /proc file."""
+    _check(_libc.setns(descriptor, flags), f"setns(flags={flags:#x})")
+
+
+def unshare(flags: int) -> None:
+    """Leave shared namespaces for new ones."""
+    _check(_libc.unshare(flags), f"unshare({flags:#x})")
+
+
+def close_all_but(keep: set[int]) -> None:
+    """Close every descriptor but these."""
+    start = 0
+    for descriptor in [*sorted(keep), 0x7FFFFFFF]:
+        if descriptor > start and _libc.syscall(_SYS_CLOSE_RANGE, start, descriptor - 1, 0) < 0:
+            os.closerange(start, min(descriptor, resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+        start = descriptor + 1
+
+
+def open_beneath(directory: int, path: str, flags: int, mode: int = 0) -> int:
+    """Open `path` below an open directory without following any symbolic link, nor any way out of it (`openat2`)."""
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS)
+    size = ctypes.c_size_t(len(how))
+    result = _libc.syscall(_SYS_OPENAT2, directory, os.fsencode(path), how, size)
+    if result < 0 and ctypes.get_errno() == errno.ENOSYS and "/" not in path:
+        return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=directory)
+    return _check(result, path)
+
+
+def receive_with_files(connection: socket.socket, size_bytes: int, count: int) -> tuple[bytes, list[int]]:
+    """A packet and the descriptors that came with it, `count` at most, which no program that is executed inherits.
+
+    `socket.recv_fds` would do, but until Python 3.13 it drops the flag that says so.
+    """
+    files = array.array("i")
+    space = socket.CMSG_LEN(count * files.itemsize)
+    data, messages, _, _ = connection.recvmsg(size_bytes, space, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in messages:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            files.frombytes(content[: len(content) - len(content) % files.itemsize])
+    return data, list(files)
+
+
+def _prctl(option: int, second: int = 0, third: int = 0) -> int:
+    zero = ctypes.c_ulong(0)
+    return int(_libc.prctl(option, ctypes.c_ulong(second), ctypes.c_ulong(third), zero, zero))
+
+
+def become_subreaper() -> None:
+    """Adopt orphaned descendants, so that they can be found and reaped."""
+    _check(_prctl(_PR_SET_CHILD_SUBREAPER, 1), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def forbid_inspection() -> None:
+    """No ptrace, no /proc/PID/fd and no core dump of this process for anybody without CAP_SYS_PTRACE."""
+    _check(_prctl(_PR_SET_DUMPABLE, 0), "prctl(PR_SET_DUMPABLE)")
+
+
+def set_name(name: str) -> None:
+    """The name of this process in `ps`; 15 bytes."""
+    buffer = ctypes.create_string_buffer(os.fsencode(name)[:15])
+    _check(_prctl(_PR_SET_NAME, ctypes.addressof(buffer)), f"prctl(PR_SET_NAME, {name!r})")
+
+
+def bpf(command: int, attributes: bytes) -> int:
+    """The `bpf` call with its attributes as bytes; returns its result, a descriptor for most commands."""
+    buffer = ctypes.create_string_buffer(attributes, len(attributes))
+    number = _SYS_BPF.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, "the number of this call is not known on this architecture", f"bpf({command})")
+    return _check(_libc.syscall(number, command, buffer, len(attributes)), f"bpf({command})")
+
+
+def set_window_size(terminal: int, rows: int, columns: int) -> None:
+    """Tell a terminal its size, in characters."""
+    fcntl.ioctl(terminal, _TIOCSWINSZ, struct.pack("=HHHH", rows, columns, 0, 0))
+
+
+def open_in_root(root: int, path: str, flags: int) -> int:
+    """Open `path` as a process whose root is the open directory `root` would: links never lead out (`openat2`)."""
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+    result = _libc.syscall(_SYS_OPENAT2, root, os.fsencode(path), how, ctypes.c_size_t(len(how)))
+    return _check(result, path)
+
+
+def clone_tree(descriptor: int) -> int:
+    """A detached copy of the mounts at an open file or directory, to be changed and put elsewhere (`open_tree`)."""
+    flags = _OPEN_TREE_CLONE | _AT_EMPTY_PATH | _AT_RECURSIVE | os.O_CLOEXEC
+    return _check(_libc.syscall(_SYS_OPEN_TREE, descriptor, b"", flags), "open_tree")
+
+
+def set_tree_attributes(
+    descriptor: int, *, read_only: bool, writable: bool = False, no_set_uid: bool = False, no_devices: bool = False
+) -> None:
+    """Change the mounts at an open file or directory and all below it (`mount_setattr`)."""
+    wanted = _MOUNT_ATTR_RDONLY * read_only | _MOUNT_ATTR_NOSUID * no_set_uid | _MOUNT_ATTR_NODEV * no_devices
+    attributes = struct.pack("=QQQQ", wanted, _MOUNT_ATTR_RDONLY if writable else 0, 0, 0)
+    flags = _AT_EMPTY_PATH | _AT_RECURSIVE
+    size = ctypes.c_size_t(len(attributes))
+    _check(_libc.syscall(_SYS_MOUNT_SETATTR, descriptor, b"", flags, attributes, size), "mount_setattr")
+
+
+def attach_tree(tree: int, target: int) -> None:
+    """Put a detached tree over an open file or directory (`move_mount`)."""
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH
+    _check(_libc.syscall(_SYS_MOVE_MOUNT, tree, b"", target, b"", flags), "move_mount")
+
+
+def mount(source: str | None, target: str, filesystem: str | None, flags: int, data: str | None) -> None:
+    """`man 2 mount`."""
+    result = _libc.mount(_bytes(source), _bytes(target), _bytes(filesystem), ctypes.c_ulong(flags), _bytes(data))
+    _check(result, f"mount({source} on {target}, {filesystem or 'no type'}, flags={flags:#x}, {data or ''})")
+
+
+def unmount(target: str, flags: int) -> None:
+    """`man 2 umount`."""
+    _check(_libc.umount2(_bytes(target), flags), f"umount({target}, flags={flags})")
+
+
+def pivot_root(new_root: str) -> None:
+    """Make `new_root`, a mount point, the root, and detach the old one (`man 2 pivot_root`, "." and ".")."""
+    os.chdir(new_root)
+    _check(_libc.pivot_root(b".", b"."), f"pivot_root({new_root})")
+    unmount(".", MNT_DETACH)
+    os.chdir("/")
+
+
+def raise_interface(name: str) -> None:
+    """Bring a network interface up (`man 7 netdevice`)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        request = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("16sH14x", name.encode(), 0))
+        (flags,) = struct.unpack_from("16xH", request)
+        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14x", name.encode(), flags | _IFF_UP))
+
+
+def drop_bounding(number: int) -> None:
+    """Take a capability out of the bounding set, for good."""
+    _check(_prctl(_PR_CAPBSET_DROP, number), f"prctl(PR_CAPBSET_DROP, {number})")
+
+
+def keep_capabilities() -> None:
+    """Permitted capabilities survive the change to another user."""
+    _check(_prctl(_PR_SET_KEEPCAPS, 1), "prctl(PR_SET_KEEPCAPS)")
+
+
+def set_capabilities(effective: int, inheritable: int) -> None:
+    """Effective and permitted set, inheritable set: a bit for each number of `man 7 capabilities`."""
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    sets = (effective, effective, inheritable)
+    data = b"".join(struct.pack("=III", *(part >> shift & 0xFFFFFFFF for part in sets)) for shift in (0, 32))
+    _check(_libc.capset(header, data), f"capset({effective:#x})")
+
+
+def set_ambient_capabilities(mask: int) -> None:
+    """What programs without file capabilities start with, for a user other than root."""
+    _check(_prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL), "prctl(PR_CAP_AMBIENT_CLEAR_ALL)")
+    for number in range(64):
+        if mask >> number & 1:
+            _check(_prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number), f"prctl(PR_CAP_AMBIENT_RAISE, {number})")
+
+
+def forbid_new_privileges() -> None:
+    """Programs gain nothing by set-uid bits and file capabilities, now and for ever."""
+    _check(_prctl(_PR_SET_NO_NEW_PRIVS, 1), "prctl(PR_SET_NO_NEW_PRIVS)")
+
+
+def load_filter(code: bytes) -> None:
+    """A seccomp filter: BPF instructions of eight bytes each."""
+    instructions = ctypes.create_string_buffer(code, len(code))
+    head = struct.pack("@HP", len(code) // 8, ctypes.addressof(instructions))
+    number = _SYS_SECCOMP.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, "the number of this call is not known on this architecture", "seccomp")
+    _check(_libc.syscall(number, _SECCOMP_SET_MODE_FILTER, 0, head), "seccomp(SECCOMP_SET_MODE_FILTER)")

@@ -1,0 +1,251 @@
+"""A containerizer without a machine, for tests and the simulator: same turns, same answers, no I/O, virtual time.
+
+What a container does is read off its command, as a shell would do it::
+
+    sleep 5; exit 3          ends after 5 s with status 3
+    sleep infinity           runs until it is killed
+    kill -9 $$               is ended by a signal
+    trap '' TERM; sleep 60   does not end at SIGTERM
+    /nonexistent/program     cannot be executed
+    anything else            takes no time and succeeds
+
+`KAON_SIMULATED_MEMORY_BYTES` in its environment is the memory that it takes at once: more than its limit is the end.
+
+The state is the machine: give a new actor the state of the old one, and it finds the containers that ran on meanwhile.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from typing import Final
+
+import msgspec
+
+from containerizer.events import CleanedUp, LaunchEnded, LimitReached, ProcessEnded, UpdateEnded, UsageGathered
+from containerizer.messages import (
+    ContainerExited,
+    ContainerUsage,
+    HostCapabilities,
+    LaunchFailure,
+    Limit,
+    Limitation,
+)
+from containerizer.processes import Process
+from containerizer.spec import ContainerSpec, Limits
+from containerizer.state import ContainerizerConfig, ContainerizerState, ContainerState, Phase
+from containerizer.turns import Containerizer
+from runtime.actor import receive
+from runtime.pid import PID
+
+MEMORY_VARIABLE: Final = "KAON_SIMULATED_MEMORY_BYTES"
+
+LAUNCH_SECONDS: Final = 0.005
+"""From Launch to Launched, as measured on small machines."""
+
+CLEAN_SECONDS: Final = 0.002
+"""From a command's end to the exit's telling."""
+
+_NEVER: Final = float("inf")
+
+
+class Script(msgspec.Struct, frozen=True):
+    """What a command does.
+
+    seconds  it runs; infinite until it is killed
+    status   it exits with, unless `number` is the signal that ends it
+    """
+
+    seconds: float = 0.0
+    status: int = 0
+    number: int | None = None
+    ignores_term: bool = False
+    executable: bool = True
+
+
+def read_script(spec: ContainerSpec) -> Script:
+    """The few words of shell that the module speaks of."""
+    text = spec.shell or " ".join(spec.argv)
+    seconds, status, ignores = 0.0, 0, False
+    for part in re.split(r";|&&|\n", text):
+        words = part.split()
+        match words:
+            case ["sleep", amount]:
+                seconds += _NEVER if amount == "infinity" else float(amount)
+                status = 0
+            case ["exit", code]:
+                return Script(seconds, int(code) & 0xFF, None, ignores)
+            case ["kill", number, "$$"]:
+                return Script(seconds, 0, int(number.lstrip("-")), ignores)
+            case ["trap", "''", "TERM"]:
+                ignores = True
+            case ["false"]:
+                status = 1
+            case [program, *_] if program.startswith("/nonexistent") and spec.argv:
+                return Script(executable=False)
+            case _:
+                status = 0
+    return Script(seconds, status, None, ignores)
+
+
+class SimulatedContainer(msgspec.Struct):
+    """A container that runs, or ran. ends_at: seconds since the epoch; how: what to tell of it then."""
+
+    script: Script
+    memory_bytes: int
+    started_at: float
+    ends_at: float
+    how: ContainerExited
+
+
+class SimulatedState(ContainerizerState):
+    """The turns' state and the machine's; the latter outlives the actor.
+
+    unlaunchable  ids of containers whose launch fails, for tests of that
+    """
+
+    config: ContainerizerConfig = ContainerizerConfig(runtime_directory="/simulated")
+    machine: dict[str, SimulatedContainer] = msgspec.field(default_factory=dict)
+    unlaunchable: set[str] = msgspec.field(default_factory=set)
+    next_process_id: int = 1000
+
+
+class SimulatedContainerizer(Containerizer):
+    """See the module."""
+
+    state: SimulatedState
+
+    def started(self) -> None:
+        """Nobody is attached yet, and what was under way in an earlier life has come to nothing."""
+        state = self.state
+        state.host = HostCapabilities(isolation="simulated", kernel="simulated")
+        state.agent = None
+        state.recoveries = []
+        state.repeating = False
+        for container_id, container in [*state.containers.items()]:
+            container.launching = []
+            container.destroying = []
+            if container.phase is Phase.LAUNCHING:
+                del state.containers[container_id]
+            elif container.phase in {Phase.ENDING, Phase.CLEANING}:
+                container.phase = Phase.ENDING
+        super().started()
+
+    def begin_launch(self, spec: ContainerSpec) -> None:
+        """See the base."""
+        script = read_script(spec)
+        self.state.next_process_id += 1
+        process = Process(pid=self.state.next_process_id, start_time=1, command=self.state.next_process_id, whole=True)
+        if spec.id in self.state.unlaunchable:
+            text = "this launch was told to fail"
+            ended = LaunchEnded(container_id=spec.id, failure=LaunchFailure.FAILED, message=text)
+        elif not script.executable:
+            text = f"the command cannot be executed: no such file: {spec.command[0]}"
+            ended = LaunchEnded(container_id=spec.id, failure=LaunchFailure.NO_COMMAND, message=text)
+        else:
+            ended = LaunchEnded(container_id=spec.id, process=process)
+        self.after(LAUNCH_SECONDS, ended)
+
+    def begin_watch(self, container_id: str) -> None:
+        """See the base. A container that is new begins here; an old one goes on towards its end."""
+        simulated = self.state.machine.get(container_id)
+        if simulated is None:
+            simulated = self._begin_life(self.state.containers[container_id].spec)
+            self.state.machine[container_id] = simulated
+        limit = self.state.containers[container_id].limits.memory_hard_bytes
+        if limit is not None and simulated.memory_bytes > limit:
+            self.after(0.0, LimitReached(limitation=_out_of_memory(container_id, simulated.memory_bytes, limit)))
+        elif simulated.ends_at != _NEVER:
+            self.after(max(0.0, simulated.ends_at - self.now), ProcessEnded(container_id=container_id))
+
+    def _begin_life(self, spec: ContainerSpec) -> SimulatedContainer:
+        script = read_script(spec)
+        ends_at = self.now + script.seconds
+        how = ContainerExited(
+            container_id=spec.id,
+            exit_code=None if script.number else script.status,
+            signal=script.number,
+            ended_at=0.0 if ends_at == _NEVER else ends_at,
+        )
+        memory_bytes = int(dict(spec.environment).get(MEMORY_VARIABLE, "1048576"))
+        return SimulatedContainer(script, memory_bytes, self.now, ends_at, how)
+
+    def begin_kill(self, container_id: str, process: Process) -> None:
+        """See the base."""
+        self._end(container_id, signal.SIGKILL)
+
+    def send_signal(self, container_id: str, process: Process, number: int, *, everyone: bool) -> None:
+        """See the base. Of signals only those that end a program by default do anything."""
+        ignored = number == signal.SIGTERM and self.state.machine[container_id].script.ignores_term
+        if number in {signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT} and not ignored:
+            self._end(container_id, number)
+
+    def _end(self, container_id: str, number: int) -> None:
+        simulated = self.state.machine[container_id]
+        if simulated.ends_at > self.now:
+            simulated.ends_at = self.now
+            simulated.how = ContainerExited(container_id=container_id, signal=int(number), ended_at=self.now)
+            self.after(0.0, ProcessEnded(container_id=container_id))
+
+    @receive(ProcessEnded)
+    def simulated_process_ended(self, sender: PID, message: ProcessEnded) -> None:
+        """A timer of a command that was killed earlier means nothing any more."""
+        container = self.state.containers.get(message.container_id)
+        if container is not None and container.phase is Phase.RUNNING:
+            self.process_ended(sender, message)
+
+    def begin_clean(self, container_id: str, container: ContainerState) -> None:
+        """See the base."""
+        simulated = self.state.machine.get(container_id)
+        exited = None
+        if simulated is not None:
+            exited = msgspec.structs.replace(
+                simulated.how, destroyed=container.destroyed, limitation=container.limitation
+            )
+        self.after(CLEAN_SECONDS, CleanedUp(container_id=container_id, exited=exited))
+
+    def begin_update(self, container_id: str, limits: Limits) -> None:
+        """See the base."""
+        self.after(0.0, UpdateEnded(container_id=container_id, request=self.request, limits=limits))
+        simulated = self.state.machine[container_id]
+        hard = limits.memory_hard_bytes
+        if hard is not None and simulated.memory_bytes > hard:
+            self.after(0.0, LimitReached(limitation=_out_of_memory(container_id, simulated.memory_bytes, hard)))
+
+    def begin_usage(self, container_ids: list[str]) -> None:
+        """See the base. A container uses all of the cores that it asked for."""
+        usages = []
+        for container_id in container_ids:
+            container = self.state.containers.get(container_id)
+            if container is None or container.phase is not Phase.RUNNING:
+                continue
+            simulated = self.state.machine[container_id]
+            seconds = self.now - simulated.started_at
+            usage = ContainerUsage(
+                container_id=container_id,
+                timestamp=self.now,
+                cpu_user_seconds=seconds * (container.limits.cpus or 0.0),
+                cpu_system_seconds=0.0,
+                memory_bytes=simulated.memory_bytes,
+                processes=1,
+                limits=container.limits,
+            )
+            usages.append(usage)
+        self.after(0.0, UsageGathered(request=self.request, usages=tuple(usages)))
+
+    def forget(self, container_id: str) -> None:
+        """See the base."""
+        self.state.machine.pop(container_id, None)
+
+
+def _out_of_memory(container_id: str, used: int, limit: int) -> Limitation:
+    text = f"out of memory: it took {used} bytes and may have {limit}"
+    return Limitation(
+        container_id=container_id,
+        limit=Limit.MEMORY,
+        message=text,
+        limit_value=limit,
+        used_value=used,
+        peak_value=used,
+        fatal=True,
+    )

@@ -1,0 +1,85 @@
+"""All that a containerizer keeps in memory: lost at any time, and read again from :mod:`containerizer.records`."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from containerizer.isolators import AUTO
+from containerizer.messages import ContainerExited, HostCapabilities, Limitation, Recovered
+from containerizer.processes import Process
+from containerizer.spec import ContainerSpec, Limits, Record
+from runtime.actor import State
+from runtime.effects import Request, TimerId
+from runtime.pid import PID
+
+
+class ContainerizerConfig(Record, frozen=True, kw_only=True):
+    """How a containerizer is set up.
+
+    runtime_directory  for its own files and the zygote's socket; short, on a local disk, ours alone. Better one that is
+                       empty after a restart of the machine (below /run)
+    isolation          see :func:`containerizer.isolators.choose`
+    hidden             directories that containers must not see, but for their own sandbox: agents' work directories
+    cgroup             cgroup v2 directory to put containers below; empty to use the one this process is in
+    """
+
+    runtime_directory: str
+    isolation: tuple[str, ...] = (AUTO,)
+    hidden: tuple[str, ...] = ()
+    cgroup: str = ""
+
+
+class Phase(enum.Enum):
+    """Where a container is in its life."""
+
+    LAUNCHING = "launching"
+    RUNNING = "running"
+    ENDING = "ending"
+    """Its first process is gone; containers nested in it are being ended."""
+    CLEANING = "cleaning"
+    ENDED = "ended"
+    """Nothing is left of it; its exit waits to be collected."""
+
+
+class ContainerState(State):
+    """One container.
+
+    launching, destroying  who waits for the answer
+    kill_at    when grace ends, in seconds since the epoch; None while nobody destroys it
+    orphan     no agent knows it: its exit need not be collected
+    """
+
+    spec: ContainerSpec
+    phase: Phase
+    limits: Limits
+    process: Process | None = None
+    not_isolated: tuple[str, ...] = ()
+    launching: list[Request] = msgspec.field(default_factory=list)
+    destroying: list[Request] = msgspec.field(default_factory=list)
+    destroyed: bool = False
+    kill_at: float | None = None
+    kill_timer: TimerId = 0
+    orphan: bool = False
+    limitation: Limitation | None = None
+    exited: ContainerExited | None = None
+
+
+class Recovery(State):
+    """A Recover that waits for orphans to be gone."""
+
+    request: Request
+    answer: Recovered
+    orphans: set[str]
+
+
+class ContainerizerState(State):
+    """All of a containerizer."""
+
+    config: ContainerizerConfig
+    host: HostCapabilities | None = None
+    containers: dict[str, ContainerState] = msgspec.field(default_factory=dict)
+    agent: PID | None = None
+    recoveries: list[Recovery] = msgspec.field(default_factory=list)
+    repeating: bool = False

@@ -1,0 +1,228 @@
+"""The machine's own kernel: what an init does for each step of a plan.
+
+Standard library only: see :mod:`containerizer.zygote`. Errors are `OSError` that name the call and its arguments.
+"""
+
+# ruff: noqa: PTH101, PTH103, PTH110, PTH112, PTH123, PTH211
+# pathlib would cost every container a megabyte.
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+
+from containerizer import linux
+
+_HARMLESS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+
+
+class LinuxKernel:
+    """:class:`containerizer.kernel.Kernel`, done for real."""
+
+    def mount(self, source: str | None, target: str, filesystem: str | None, flags: int, data: str | None) -> None:
+        """`man 2 mount`."""
+        linux.mount(source, target, filesystem, flags, data)
+
+    def unmount(self, target: str, flags: int) -> None:
+        """`man 2 umount`."""
+        linux.unmount(target, flags)
+
+    def pivot_root(self, new_root: str) -> None:
+        """Make `new_root` the root, and detach the old one."""
+        linux.pivot_root(new_root)
+
+    def bind(self, base: str, source: str, root: str, target: str, read_only: bool) -> None:
+        """Show a file or directory in another place, below `root`, with all that is mounted on it.
+
+        With `base` the source is looked for below that directory and no link is followed: whoever may write there must
+        not choose what is shown. The target is looked for as a process in `root` would, and made if it is missing.
+        """
+        what = f"bind({source} on {target})"
+        opened: list[int] = []
+        try:
+            if base:
+                opened.append(os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+                opened.append(linux.open_beneath(opened[0], source, os.O_PATH))
+            else:
+                opened.append(os.open(source, os.O_PATH | os.O_CLOEXEC))
+            found = opened[-1]
+            is_directory = os.path.isdir(f"/proc/self/fd/{found}")
+            opened.append(self._open_target(root or "/", target, directory=is_directory))
+            tree = linux.clone_tree(found)
+            opened.append(tree)
+            if read_only:
+                linux.set_tree_attributes(tree, read_only=True)
+            linux.attach_tree(tree, opened[-2])
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, f"{what}: {error.filename or ''}") from None
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
+
+    def _open_target(self, root: str, target: str, *, directory: bool) -> int:
+        """Where to mount; directories on the way there are made one by one, so that no link leads out of `root`."""
+        base = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            try:
+                return linux.open_in_root(base, target, os.O_PATH)
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+            parts = [part for part in target.split("/") if part]
+            for depth in range(1, len(parts) + 1):
+                self._make_entry(base, parts[:depth], directory=directory or depth < len(parts))
+            return linux.open_in_root(base, target, os.O_PATH)
+        finally:
+            os.close(base)
+
+    def _make_entry(self, base: int, parts: list[str], *, directory: bool) -> None:
+        parent = linux.open_in_root(base, "/" + "/".join(parts[:-1]), os.O_PATH | os.O_DIRECTORY)
+        try:
+            if directory:
+                os.mkdir(parts[-1], 0o755, dir_fd=parent)
+            else:
+                os.close(os.open(parts[-1], os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=parent))
+        except FileExistsError:
+            # Made by an earlier volume, or there all along.
+            return
+        finally:
+            os.close(parent)
+
+    def lock(self, path: str) -> None:
+        """Make a tree of mounts read-only; nothing to do where there is no such path."""
+        if not os.path.exists(path):
+            return
+        source = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            tree = linux.clone_tree(source)
+            try:
+                linux.set_tree_attributes(tree, read_only=True)
+                linux.attach_tree(tree, source)
+            finally:
+                os.close(tree)
+        finally:
+            os.close(source)
+
+    def lock_all(self, path: str) -> None:
+        """Make the mounts at `path` and all below it read-only where they are."""
+        self._set_attributes(path, read_only=True)
+
+    def unlock(self, path: str) -> None:
+        """Make the mount at `path`, and those below it, writable."""
+        self._set_attributes(path, read_only=False)
+
+    def _set_attributes(self, path: str, *, read_only: bool) -> None:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            linux.set_tree_attributes(descriptor, read_only=read_only, writable=not read_only)
+        finally:
+            os.close(descriptor)
+
+    def mask(self, path: str) -> None:
+        """Cover a file or a directory by an empty one; nothing to do where there is no such path."""
+        if os.path.isdir(path):
+            linux.mount("masked", path, "tmpfs", _HARMLESS | linux.MS_RDONLY, "size=0,mode=555")
+        elif os.path.exists(path):
+            linux.mount("/dev/null", path, None, linux.MS_BIND, None)
+
+    def cover(self, directory: str, options: str, keep: list[str], read_only: bool) -> None:
+        """Put an empty file system in memory over `directory`, in which only `keep` is to be seen as before."""
+        trees: list[tuple[str, int]] = []
+        try:
+            for path in keep:
+                source = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                try:
+                    trees.append((path, linux.clone_tree(source)))
+                finally:
+                    os.close(source)
+            flags = linux.MS_NOSUID | linux.MS_NODEV
+            linux.mount("covered", directory, "tmpfs", flags, options)
+            for path, tree in trees:
+                os.makedirs(path, exist_ok=True)
+                target = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                try:
+                    linux.attach_tree(tree, target)
+                finally:
+                    os.close(target)
+            if read_only:
+                remount = linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY
+                linux.mount(None, directory, None, remount | flags, None)
+        finally:
+            for _, tree in trees:
+                os.close(tree)
+
+    def make_directory(self, path: str, mode: int) -> None:
+        """A directory and its parents; no error if it is there."""
+        os.makedirs(path, mode=mode, exist_ok=True)
+
+    def make_link(self, target: str, path: str) -> None:
+        """A symbolic link."""
+        os.symlink(target, path)
+
+    def make_device(self, path: str, mode: int, major: int, minor: int) -> None:
+        """A device node; `mode` has its type and permissions."""
+        os.mknod(path, mode, os.makedev(major, minor))
+        os.chmod(path, mode & 0o777)
+
+    def write_file(self, path: str, text: str) -> None:
+        """Write a kernel file in one call: what it takes is checked when it is written."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+    def write_secret(self, path: str, text: str, uid: int, gid: int) -> None:
+        """A file that only `uid` may read."""
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o400)
+        try:
+            os.write(descriptor, text.encode())
+            os.fchown(descriptor, uid, gid)
+        finally:
+            os.close(descriptor)
+
+    def set_hostname(self, name: str) -> None:
+        """Of this UTS namespace."""
+        socket.sethostname(name)
+
+    def raise_loopback(self) -> None:
+        """Bring `lo` up in this network namespace."""
+        linux.raise_interface("lo")
+
+    def set_rlimit(self, name: str, soft: int | None, hard: int | None) -> None:
+        """`man 2 setrlimit`; None is unlimited."""
+        number = getattr(resource, "RLIMIT_" + name.upper())
+        infinity = resource.RLIM_INFINITY
+        resource.setrlimit(number, (infinity if soft is None else soft, infinity if hard is None else hard))
+
+    def change_directory(self, path: str) -> None:
+        """Working directory."""
+        os.chdir(path)
+
+    def limit_capabilities(self, mask: int) -> None:
+        """Take every capability that is not in `mask` out of the bounding set, for good."""
+        with open("/proc/sys/kernel/cap_last_cap") as file:
+            last = int(file.read())
+        for number in range(last + 1):
+            if not mask >> number & 1:
+                linux.drop_bounding(number)
+
+    def set_user(self, uid: int, gid: int, groups: list[int], mask: int | None) -> None:
+        """Become a user. With `mask` keep these capabilities (ambient where the user is not root) and no others."""
+        if mask is not None and uid:
+            linux.keep_capabilities()
+        os.setgroups(groups)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+        if mask is not None:
+            linux.set_capabilities(mask, mask if uid else 0)
+            linux.set_ambient_capabilities(mask if uid else 0)
+
+    def forbid_new_privileges(self) -> None:
+        """Programs gain nothing by set-uid bits and file capabilities, now and for ever."""
+        linux.forbid_new_privileges()
+
+    def filter_calls(self, program: str) -> None:
+        """Load a seccomp filter, in hexadecimal."""
+        linux.load_filter(bytes.fromhex(program))

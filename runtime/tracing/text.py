@@ -1,0 +1,124 @@
+"""A trace as text: the tree of its turns, with the time of each hop, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from runtime.tracing.filters import mentions
+from runtime.tracing.records import TurnRecord
+from runtime.tracing.tree import Hop, Trace
+
+SHOWN_FIELDS: Final = ("task_id", "container_id", "offer_id", "framework_id", "agent_id")
+"""Fields whose values a line shows, where the message has them: the first two that there are, in this order."""
+
+_NAMES: Final = frozenset(SHOWN_FIELDS)
+_LONGEST_ID: Final = 20
+
+
+def span_text(span: int) -> str:
+    """Trace or span id, as people write it: 16 hexadecimal digits."""
+    return f"{span:016x}"
+
+
+def duration(seconds: float) -> str:
+    """In the unit that suits it: ``85 µs``, ``1.20 ms``, ``3.40 s``."""
+    if abs(seconds) < 0.000_999_5:
+        return f"{seconds * 1e6:.0f} µs"
+    if abs(seconds) < 0.999_95:
+        return f"{seconds * 1e3:.2f} ms"
+    return f"{seconds:.2f} s"
+
+
+_WAYS: Final = {"message": "net", "answer": "net", "timer": "timer", "work": "work", "runtime": "net", "start": "net"}
+
+
+def hop_times(hop: Hop) -> str:
+    """The parts of a hop's time: how it came, how long it waited, how long its turn took."""
+    parts = [f"queue {duration(hop.queueing)}", f"turn {duration(hop.handling)}"]
+    if hop.parent is not None:
+        way = "local" if hop.kind in ("message", "answer") and not hop.crosses_nodes else _WAYS[hop.kind]
+        way = f"disk+{way}" if hop.durable else way
+        parts.insert(0, f"{way} {duration(hop.network)}")
+    return ", ".join(parts)
+
+
+def subjects(turn: TurnRecord) -> dict[str, str]:
+    """Ids in a turn's messages, by field."""
+    found = mentions(turn, _NAMES)
+    return {name: found[name] for name in SHOWN_FIELDS if name in found}
+
+
+def about(turn: TurnRecord) -> str:
+    """What a turn is about, in a few characters: ``task=t1 framework=…473cea223195307-0001``."""
+    shown = list(subjects(turn).items())[:2]
+    return " ".join(f"{name.removesuffix('_id')}={_end(value)}" for name, value in shown)
+
+
+def _end(text: str) -> str:
+    """The end of an id: that of one cluster's differ there."""
+    return text if len(text) <= _LONGEST_ID else "…" + text[1 - _LONGEST_ID :]
+
+
+def tree_text(trace: Trace) -> str:
+    """The whole trace."""
+    return "\n".join(_lines(trace))
+
+
+def _lines(trace: Trace) -> Iterator[str]:
+    hops = list(trace.hops())
+    nodes = trace.nodes
+    yield (
+        f"trace {span_text(trace.trace)}: {len(hops)} turn{'s' * (len(hops) != 1)} on {len(nodes)} "
+        f"node{'s' * (len(nodes) != 1)} in {duration(trace.ended - trace.began)}"
+    )
+    for (node, _), shift in sorted(trace.shifts.items()):
+        yield f"the clock of {node} was shifted by {duration(shift)}: it had effects before their causes"
+    for root in trace.roots:
+        yield from _branch(root, trace.began, "", "")
+    if trace.orphans:
+        count = len(trace.orphans)
+        yield f"{count} turn{'s' * (count != 1)} whose cause was forgotten, or is on a node that was not asked:"
+        for orphan in trace.orphans:
+            yield from _branch(orphan, trace.began, "", "")
+
+
+def _branch(hop: Hop, began: float, first: str, rest: str) -> Iterator[str]:
+    """A hop and all below it. `first` begins its own line, `rest` those of its children."""
+    turn = hop.turn
+    what = " ".join(part for part in (turn.message_type, about(turn)) if part)
+    at = duration(hop.ended - began)
+    failed = f"  FAILED: {turn.error.strip().rpartition(chr(10))[2]}" if turn.error else ""
+    answer = " (answer)" if hop.kind == "answer" else ""
+    yield f"{at:>10}  {first}{turn.actor} {what}{answer}  [{hop_times(hop)}]{failed}"
+    below: list[tuple[int, Hop | str]] = [(child.turn.span, child) for child in hop.children]
+    below.sort(key=lambda each: each[0])
+    lost = [(0, f"{unseen.to} {unseen.message_type}  [sent, not seen there]") for unseen in hop.unseen]
+    items = [*below, *lost]
+    for place, (_, item) in enumerate(items):
+        last = place == len(items) - 1
+        branch, trunk = ("└─ ", "   ") if last else ("├─ ", "│  ")
+        if isinstance(item, Hop):
+            yield from _branch(item, began, rest + branch, rest + trunk)
+        else:
+            yield f"{'':>10}  {rest}{branch}{item}"
+
+
+def turn_line(turn: TurnRecord, clock: str) -> str:
+    """One turn in one line, for a live view."""
+    what = " ".join(part for part in (turn.message_type, about(turn)) if part)
+    effects = ", ".join(_effect(name, fields) for name, fields in turn.effects)
+    failed = f"  FAILED: {turn.error.strip().rpartition(chr(10))[2]}" if turn.error else ""
+    return (
+        f"{clock} {span_text(turn.trace)} {turn.actor} <- {turn.sender} {what}"
+        f"{f' => {effects}' if effects else ''}  [queue {duration(turn.started - turn.received)}, "
+        f"turn {duration(turn.ended - turn.started)}]{failed}"
+    )
+
+
+def _effect(name: str, fields: dict[str, object]) -> str:
+    message = fields.get("message")
+    kind = str(message.get("type", "?")) if isinstance(message, dict) else ""
+    to = fields.get("to")
+    target = f" to {to[0]}" if isinstance(to, (list, tuple)) and to else ""
+    return " ".join(part for part in (name.lower(), kind) if part) + target

@@ -1,0 +1,161 @@
+"""A failure at any step of a launch leaves nothing: no process, mount, cgroup, file or record."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from containerizer.errors import ContainerizerError
+from containerizer.isolator import Container, Isolator
+from containerizer.messages import Launch, LaunchFailed, LaunchFailure
+from containerizer.plan import LaunchPlan
+from containerizer.spec import Namespace, Volume, VolumeKind
+
+Real = Callable[..., Any]
+
+EVERYTHING = {
+    "namespaces": tuple(namespace for namespace in Namespace if namespace is not Namespace.USER),
+    "user": "nobody",
+    "volumes": (
+        Volume(kind=VolumeKind.TMPFS, path="memory", size_bytes=1 << 20),
+        Volume(kind=VolumeKind.SECRET, path="secret", content="xyzzy"),
+        Volume(kind=VolumeKind.SANDBOX_PATH, path="shared", source="data"),
+    ),
+}
+"""Fields of a spec that have many steps."""
+
+INJECTED = "/nonexistent/injected"
+
+
+class FailingIsolator(Isolator):
+    """Fails at one call of its lifecycle."""
+
+    name = "test/failing"
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+
+    async def prepare(self, container: Container, plan: LaunchPlan) -> None:
+        if self.at == "prepare":
+            raise ContainerizerError("injected into prepare")
+
+    async def isolate(self, container: Container) -> None:
+        if self.at == "isolate":
+            raise ContainerizerError("injected into isolate")
+
+
+class FailingStep(Isolator):
+    """Puts a step that fails among those of one stage."""
+
+    name = "test/failing_step"
+
+    def __init__(self) -> None:
+        self.stage = "mounts"
+        self.index = 0
+        self.length = 0
+
+    async def prepare(self, container: Container, plan: LaunchPlan) -> None:
+        steps = getattr(plan, self.stage)
+        self.length = len(steps)
+        steps.insert(self.index, ("write_file", INJECTED, ""))
+
+
+def everything_left(machine: Any, mounts_before: str) -> list[str]:
+    """What there should not be."""
+    found = [str(path) for path in (machine.runtime_directory / "containers").iterdir()]
+    found += [str(path) for path in machine.runtime_directory.with_name("run-work").iterdir()]
+    zygote = machine.zygote_pid()
+    found += [f"process {pid}" for pid in machine.descendants(zygote) if not machine.is_gone(pid)]
+    cgroups = Path(machine.state.host.cgroup_root or "/nonexistent")
+    found += [str(path) for path in (cgroups.iterdir() if cgroups.is_dir() else ()) if path.is_dir()]
+    if Path("/proc/self/mountinfo").read_text() != mounts_before:
+        found.append("mounts")
+    return found
+
+
+def own_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture(params=["plain", pytest.param("auto", marks=pytest.mark.root)])
+def machine(request: pytest.FixtureRequest, real: Real) -> Any:
+    made = real(request.param)
+    made.attach()
+    made.run("warm", "true")
+    made.collect("warm")
+    return made
+
+
+@pytest.mark.parametrize("at", ["prepare", "isolate"])
+def test_a_failing_isolator_at_every_place(machine: Any, at: str) -> None:
+    isolators = machine.node.cells["containerizer"].actor.work.isolators
+    mounts = Path("/proc/self/mountinfo").read_text()
+    descriptors = own_descriptors()
+    for place in range(len(isolators) + 1):
+        isolators.insert(place, FailingIsolator(at))
+        failed = machine.ask(Launch(spec=machine.spec(f"c{place}", "sleep 600")), LaunchFailed)
+        del isolators[place]
+        assert failed.reason is LaunchFailure.FAILED
+        assert failed.message == f"injected into {at}"
+        assert everything_left(machine, mounts) == []
+    assert own_descriptors() == descriptors
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("stage", ["mounts", "settling", "privileges", "last_steps"])
+def test_a_failing_step_at_every_place(real: Real, stage: str) -> None:
+    machine = real("auto")
+    machine.attach()
+    machine.run("warm", "true")
+    machine.collect("warm")
+    failing = FailingStep()
+    failing.stage = stage
+    machine.node.cells["containerizer"].actor.work.isolators.append(failing)
+    mounts = Path("/proc/self/mountinfo").read_text()
+    while failing.index <= failing.length:
+        spec = machine.spec(f"c{failing.index}", "sleep 600", **EVERYTHING)
+        failed = machine.ask(Launch(spec=spec), LaunchFailed)
+        assert INJECTED in failed.message
+        assert everything_left(machine, mounts) == []
+        failing.index += 1
+    assert failing.index > 0
+
+
+def test_a_failing_command_leaves_nothing(machine: Any) -> None:
+    mounts = Path("/proc/self/mountinfo").read_text()
+    failed = machine.ask(Launch(spec=machine.spec("c1", argv=("/nonexistent/program",))), LaunchFailed)
+    assert failed.reason is LaunchFailure.NO_COMMAND
+    assert everything_left(machine, mounts) == []
+
+
+def test_a_file_that_cannot_be_executed_says_so(machine: Any) -> None:
+    sandbox = machine.directory / "sandboxes" / "c1"
+    sandbox.mkdir(parents=True)
+    (sandbox / "data").write_bytes(b"\x7fELF no program")
+    (sandbox / "data").chmod(0o755)
+    failed = machine.ask(Launch(spec=machine.spec("c1", argv=("./data",))), LaunchFailed)
+    assert failed.reason is LaunchFailure.NO_COMMAND
+    assert "cannot be executed" in failed.message
+
+
+def test_a_sandbox_that_cannot_be_made_says_so(machine: Any) -> None:
+    (machine.directory / "sandboxes" / "c1").write_text("a file")
+    failed = machine.ask(Launch(spec=machine.spec("c1", "true")), LaunchFailed)
+    assert "sandbox" in failed.message
+
+
+def test_standard_output_that_is_a_link_or_a_pipe_is_refused(machine: Any) -> None:
+    victim = machine.directory / "victim"
+    victim.write_text("precious")
+    for name, make in (("link", lambda path: path.symlink_to(victim)), ("pipe", os.mkfifo)):
+        sandbox = machine.directory / "sandboxes" / name
+        sandbox.mkdir(parents=True)
+        make(sandbox / "stdout")
+        failed = machine.ask(Launch(spec=machine.spec(name, "echo overwritten")), LaunchFailed)
+        assert failed.reason is LaunchFailure.INVALID
+        assert "stdout" in failed.message
+    assert victim.read_text() == "precious"

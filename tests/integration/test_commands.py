@@ -1,0 +1,100 @@
+"""What a user types, on a real cluster."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.integration.local import Cluster, wait_until
+
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(300)]
+
+
+def mounts() -> set[str]:
+    return {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+
+
+def test_a_cluster_runs_commands_and_leaves_nothing_behind(cluster: Cluster) -> None:
+    before = mounts()
+    text = cluster.up("--agents", "2", "--attributes", "rack:a", "--attributes", "rack:b")
+    assert f"kaon: ready http://127.0.0.1:{cluster.port + 10}" in text
+
+    hello = cluster.kaon("run", "echo", "hello", "world")
+    assert hello.stdout == "hello world\n"
+    failed = cluster.kaon("run", "--shell", "echo oops >&2; exit 7", check=False)
+    assert (failed.returncode, failed.stderr) == (7, "oops\n")
+    three = cluster.kaon("run", "-n", "3", "--name", "trio", "--shell", "echo here")
+    assert sorted(three.stdout.splitlines()) == ["[0] here", "[1] here", "[2] here"]
+    on_b = cluster.kaon("run", "--constraint", "rack=b", "--name", "placed", "true")
+    assert on_b.stdout == ""
+
+    agents = {agent["info"]["agent_id"]: dict(agent["info"]["attributes"]) for agent in cluster.json("agents")}
+    assert sorted(attributes["rack"] for attributes in agents.values()) == ["a", "b"]
+    tasks = {task["info"]["task_id"]: task for task in cluster.json("ps", "--all")}
+    assert agents[tasks["placed"]["info"]["agent_id"]] == {"rack": "b"}
+    assert cluster.kaon("logs", "trio.1").stdout == "here\n"
+
+    sleeper = cluster.start("run", "--name", "sleeper", "sleep", "600")
+    wait_until(lambda: any(t["latest_state"] == "RUNNING" for t in cluster.json("ps")), "the sleeper runs")
+    assert "sleeper" in cluster.kaon("ps").stdout
+    assert cluster.kaon("kill", "sleeper").stdout == "killing sleeper\n"
+    assert sleeper.wait(30) != 0
+    sleeper.communicate()
+
+    last = cluster.start("run", "--name", "last", "sleep", "600")
+    wait_until(lambda: any(t["info"]["task_id"] == "last" for t in cluster.json("ps")), "the last task is known")
+    cluster.down()
+    assert last.wait(30) != 0
+    last.communicate()
+    assert cluster.processes() == []
+    assert mounts() == before
+    assert [path for path in cluster.work_dir.rglob("*") if path.is_socket()] == []
+
+
+def test_interrupting_a_run_kills_its_task(cluster: Cluster) -> None:
+    cluster.up()
+    run = cluster.start("run", "--name", "sleeper", "sleep", "600")
+    wait_until(lambda: any(t["latest_state"] == "RUNNING" for t in cluster.json("ps")), "the sleeper runs")
+    run.send_signal(signal.SIGINT)
+    assert run.wait(30) == 130
+    run.communicate()
+    assert cluster.json("ps") == []
+    (task,) = cluster.json("ps", "--all")
+    assert task["latest_state"] == "KILLED"
+
+
+def test_many_at_once(cluster: Cluster) -> None:
+    cluster.up("--agents", "2", "--resources", "cpus:8;mem:4096")
+    runs = [cluster.start("run", "--name", f"r{number}", "echo", str(number)) for number in range(20)]
+    for number, run in enumerate(runs):
+        stdout, stderr = run.communicate(timeout=120)
+        assert (run.returncode, stdout) == (0, f"{number}\n"), stderr
+    many = cluster.kaon("run", "-n", "200", "true", timeout=120)
+    assert many.returncode == 0
+
+
+@pytest.mark.parametrize("daemon", ["master", "agent-0", "agent-0.containerizer"])
+def test_a_killed_daemon_comes_back_and_the_task_goes_on(cluster: Cluster, daemon: str) -> None:
+    cluster.up()
+    run = cluster.start("run", "--name", "steady", "--shell", "while [ ! -e go ]; do sleep 0.1; done; echo went on")
+    wait_until(lambda: any(t["latest_state"] == "RUNNING" for t in cluster.json("ps")), "the task runs")
+    pid = cluster.pid_of(daemon)
+    subprocess.run(["kill", "-9", str(pid)], check=True)
+    wait_until(lambda: _is_back(cluster, daemon, pid), f"{daemon} is back")
+    (sandbox,) = {path.parent for path in cluster.work_dir.rglob("stdout")}
+    (sandbox / "go").touch()
+    stdout, stderr = run.communicate(timeout=60)
+    assert (run.returncode, stdout) == (0, "went on\n"), stderr
+
+
+def _is_back(cluster: Cluster, daemon: str, old: int) -> bool:
+    try:
+        if cluster.pid_of(daemon) == old:
+            return False
+    except AssertionError:
+        return False
+    answer = cluster.kaon("agents", "--json", check=False)
+    return answer.returncode == 0 and '"active"' in answer.stdout
