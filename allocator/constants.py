@@ -27,6 +27,9 @@ TURN_STEPS: Final = 10_000
 """Steps of one turn: well below 20 ms on one core, so that pings and calls are never kept waiting. A cycle that needs
 more goes on in the next turn."""
 
+BLOCK_AGENTS: Final = 4_000
+"""About so many agents are put in order in one turn; larger clusters are divided at random into blocks of that size."""
+
 STARVATION_WARNING_SECONDS: Final = 60.0
 """Under strict priority: a framework that has had nothing for so long, while others of higher priority have, is named
 in the log, and again whenever the time has doubled."""

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Collection, Iterable
 from typing import ClassVar
 
 from allocator import metrics
 from allocator.allocate import Policy, SortedPolicy
-from allocator.constants import TURN_STEPS
+from allocator.constants import BLOCK_AGENTS, TURN_STEPS
 from allocator.maintenance import inverse_allocations, mark
 from allocator.messages import Allocated, AllocatorMessage, InverseAllocated
 from allocator.plan import Plan
 from allocator.plugin import PolicyFailed, decide, load_policy, order
+from allocator.snapshot import MODULUS
 from allocator.state import AllocatorState, Cycle, Starving
 from runtime.actor import Actor, receive
 from runtime.message import Overflow
@@ -128,9 +130,9 @@ class Cycles(Actor[AllocatorState]):
             self._start_cycle()
         cycle = state.cycle
         assert cycle is not None
-        steps = self.turn_steps
-        while steps > 0 and not self._advance(cycle):
-            steps -= self._decide(cycle, steps)
+        left = self.turn_steps
+        while left > 0 and cycle.stage < len(self.policy.stages):
+            left -= self._step(cycle, left)
         if cycle.stage < len(self.policy.stages):
             self._wake_for_more()
         else:
@@ -166,20 +168,45 @@ class Cycles(Actor[AllocatorState]):
             state.latency_ms.add((self.now - state.requested) * 1000)
             state.requested = None
         ledger.shared = {}
-        state.cycle = Cycle(agents, -1, [], batch, self.now)
+        state.cycle = Cycle(agents, batch, self.now)
 
-    def _advance(self, cycle: Cycle) -> bool:
-        """Go to the next stage when one is through; True after the last."""
-        stages = self.policy.stages
-        while not cycle.remaining:
-            cycle.stage += 1
-            if cycle.stage >= len(stages) or cycle.failed:
-                cycle.stage = len(stages)
-                return True
-            cycle.remaining = self._in_order(cycle.agents)
-        return False
+    def _step(self, cycle: Cycle, steps: int) -> int:
+        """Do the next bit of a cycle; returns about how many steps that took, one at least."""
+        if cycle.remaining:
+            return self._decide(cycle, steps)
+        if cycle.undivided:
+            return self._divide(cycle)
+        if cycle.blocks:
+            if len(cycle.blocks[-1]) > steps and steps < self.turn_steps:
+                return steps  # a turn of its own
+            block = cycle.blocks.pop()
+            # Drawn from the stage's salt, so that what one block draws does not depend on the others.
+            cycle.remaining = self._in_order(block, random.Random(cycle.salt + len(cycle.blocks)))
+            return 1 + len(block)
+        cycle.stage = len(self.policy.stages) if cycle.failed else cycle.stage + 1
+        if cycle.stage < len(self.policy.stages):
+            cycle.undivided = list(cycle.agents)
+            cycle.salt = self.random.randrange(1, MODULUS)
+        return 1
 
-    def _in_order(self, agent_ids: Collection[str]) -> list[str]:
+    def _divide(self, cycle: Cycle) -> int:
+        """Put some agents into blocks of a size that can be put in order in one turn.
+
+        The division is at random, and the same for an agent whichever others are asked for.
+        """
+        agents = self.state.ledger.agents
+        count = 1 + len(agents) // BLOCK_AGENTS
+        if len(cycle.blocks) < count:
+            cycle.blocks += [[] for _ in range(count - len(cycle.blocks))]
+        part = cycle.undivided[-2 * BLOCK_AGENTS :]
+        del cycle.undivided[-2 * BLOCK_AGENTS :]
+        for agent_id in part:
+            agent = agents.get(agent_id)
+            if agent is not None:
+                cycle.blocks[agent.number * cycle.salt % MODULUS % count].append(agent_id)
+        return 1 + len(part) // 2
+
+    def _in_order(self, agent_ids: Collection[str], chance: random.Random) -> list[str]:
         """Those agents that have something to offer, in the policy's order."""
         ledger = self.state.ledger
         snapshot = ledger.snapshot(self.now)
@@ -190,7 +217,7 @@ class Cycles(Actor[AllocatorState]):
             if agent_id in known and known[agent_id].free.items and snapshot.is_offerable(known[agent_id])
         ]
         try:
-            return order(self.policy, snapshot, offerable, self.random)
+            return order(self.policy, snapshot, offerable, chance)
         except PolicyFailed as error:
             self._policy_failed(str(error))
             return []
@@ -212,7 +239,7 @@ class Cycles(Actor[AllocatorState]):
             return steps
         del cycle.remaining[: plan.visited]
         self._carry_out(plan)
-        return steps if cycle.remaining else max(1, plan.steps)
+        return max(1, plan.steps)
 
     def _carry_out(self, plan: Plan) -> None:
         """Enter the grants into the books and tell the master."""
@@ -226,7 +253,7 @@ class Cycles(Actor[AllocatorState]):
         state = self.state
         cycle = state.cycle
         assert cycle is not None
-        cycle.failed, cycle.remaining = True, []
+        cycle.failed, cycle.undivided, cycle.blocks, cycle.remaining = True, [], [], []
         state.waiting.update(cycle.agents)
         state.counters.policy_failures += 1
         state.last_failure = text
@@ -238,7 +265,8 @@ class Cycles(Actor[AllocatorState]):
         ledger = state.ledger
         ledger.shared = {}
         if state.inverses:
-            asked = inverse_allocations(ledger.snapshot(self.now), state.inverses, cycle.agents)
+            looked_at = state.inverses.keys() & set(cycle.agents)
+            asked = inverse_allocations(ledger.snapshot(self.now), state.inverses, looked_at)
             if asked:
                 mark(state.inverses, asked)
                 self.send(state.master, InverseAllocated(allocations=tuple(asked)))

@@ -34,7 +34,7 @@ def inverse_allocations(
     asked: list[InverseAllocation] = []
     for agent_id in sorted(agent_ids):
         agent = snapshot.agents.get(agent_id)
-        if agent is None or agent.unavailability is None or not snapshot.is_offerable(agent):
+        if agent is None or agent.unavailability is None:
             continue
         inverse = inverses.get(agent_id, Inverse())
         for framework_id in sorted({framework_id for _, framework_id in agent.held}):

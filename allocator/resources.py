@@ -62,7 +62,7 @@ class Resources(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     @staticmethod
     def parse(text: str, default_role: str = DEFAULT_ROLE) -> Resources:
         """Read Mesos's text form or JSON; see `allocator.resources_text`. Raises :class:`InvalidResources`."""
-        from allocator.resources_text import parse_resources
+        from allocator.resources_text import parse_resources  # which imports this module
 
         return parse_resources(text, default_role)
 
@@ -120,7 +120,7 @@ class Resources(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return len(self.items)
 
     def __str__(self) -> str:
-        from allocator.resources_text import format_resources
+        from allocator.resources_text import format_resources  # which imports this module
 
         return format_resources(self)
 

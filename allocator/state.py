@@ -19,6 +19,8 @@ class Cycle(msgspec.Struct):
 
     agents      all that it is about
     stage       position in the policy's stages
+    undivided   agents that this stage has yet to divide into blocks, by chance of `salt`
+    blocks      agents that this stage has yet to put in order, in parts
     remaining   agents that this stage has yet to decide about, in order
     batch       whether the allocation interval began it, and starts again when it ends
     started     when, in seconds
@@ -27,10 +29,13 @@ class Cycle(msgspec.Struct):
     """
 
     agents: list[str]
-    stage: int
-    remaining: list[str]
     batch: bool
     started: float
+    stage: int = -1
+    undivided: list[str] = []
+    salt: int = 1
+    blocks: list[list[str]] = []
+    remaining: list[str] = []
     failed: bool = False
     thinned: bool = False
 

@@ -115,7 +115,7 @@ class Source(Actor[SourceState]):
 class SinkState(State):
     expected: int = 0
     until: int = -1
-    sources: list[PID] = []
+    sources: list[PID] = msgspec.field(default_factory=list)
 
 
 class Sink(Actor[SinkState]):
@@ -181,7 +181,7 @@ class PingerState(State):
     echo: PID
     left: int
     data: str
-    seconds: list[float] = []
+    seconds: list[float] = msgspec.field(default_factory=list)
 
 
 class Pinger(Actor[PingerState]):

@@ -86,7 +86,8 @@ class Ours:
         return spec
 
     async def finish(self, spec: ContainerSpec) -> None:
-        await self.ended.pop(spec.id).wait()
+        await self.ended[spec.id].wait()
+        del self.ended[spec.id]
         cleaned = await self.work.clean(spec.id, destroyed=False, limitation=None)
         assert not cleaned.error, cleaned.error
         self.work.forget(spec.id)
@@ -199,7 +200,9 @@ class BusyParent:
     """Makes this process large and its threads busy."""
 
     def __enter__(self) -> BusyParent:
-        self._ballast = bytearray(os.urandom(MIB) * (BUSY_BYTES // MIB))
+        self._ballast = bytearray(BUSY_BYTES)
+        # Every page touched, so that it is there.
+        self._ballast[::4096] = b"x" * (BUSY_BYTES // 4096)
         self._stopping = False
         self._threads = [threading.Thread(target=self._work) for _ in range(BUSY_THREADS)]
         for thread in self._threads:

@@ -1,6 +1,6 @@
 """What messaging costs: typed messages through real actor turns at both ends, beside raw pyzmq without a codec.
 
-    python benchmarks/bench_messaging.py [--json] [--rounds N] [--only oneway,roundtrip,fanin,turns,curve,persist,erlang]
+    python benchmarks/bench_messaging.py [--json] [--rounds N] [--only GROUP,...]
 
 Two processes over TCP loopback, flight recorders on. Each figure is a ratio of rates taken in the same round, or a rate
 on this machine; medians of interleaved rounds. Clocks run from before the first message is asked for until the last
@@ -11,16 +11,12 @@ the receiver checks that nothing was. Peers: PUSH/PULL and ROUTER/DEALER of pyzm
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import shutil
-import socket as sockets
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -29,6 +25,7 @@ import zmq
 
 from benchmarks import _messaging_actors as actors
 from benchmarks import _messaging_peers as peers
+from benchmarks._erlang import erlang
 from benchmarks._harness import Companion, Figure, arguments, interleave, ratio, report
 from runtime.clock import RealClock
 from runtime.constants import COALESCED_ENVELOPES
@@ -284,54 +281,6 @@ def _check(node: Node) -> None:
     assert not node.failure, node.failure
 
 
-# Erlang ---------------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def erlang() -> Iterator[Callable[[], float] | None]:
-    """What measures two Erlang nodes, with a port mapper of their own; None where there is no Erlang."""
-    if not all(map(shutil.which, ("erl", "erlc", "epmd"))):
-        yield None
-        return
-    with tempfile.TemporaryDirectory() as directory, sockets.socket() as free:
-        source = Path(__file__).with_name("erlang_oneway.erl")
-        subprocess.run(["erlc", "-o", directory, str(source)], check=True, timeout=60)
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-        free.close()
-        variables = os.environ | {"ERL_EPMD_PORT": port, "ERL_EPMD_ADDRESS": "127.0.0.1", "HOME": directory}
-        mapper = subprocess.Popen(["epmd", "-port", port, "-address", "127.0.0.1"], env=variables)
-        try:
-            yield lambda: _measure_erlang(directory, variables)
-        finally:
-            mapper.terminate()
-            mapper.wait(10)
-
-
-def _measure_erlang(directory: str, variables: dict[str, str]) -> float:
-    def node(name: str, *call: str) -> subprocess.Popen[str]:
-        command = ["erl", "-noshell", "-start_epmd", "false", "-sname", f"{name}@localhost", "-setcookie", "bench"]
-        command += ["-kernel", "inet_dist_use_interface", "{127,0,0,1}", "-pa", directory]
-        return subprocess.Popen(
-            [*command, "-run" if len(call) == 1 else "-s", "erlang_oneway", *call],
-            env=variables, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-
-    receiver = node("bench_receiver", "receiver")
-    assert receiver.stdout is not None
-    sender: subprocess.Popen[str] | None = None
-    try:
-        receiver.stdout.readline()
-        sender = node("bench_sender", "sender", "bench_receiver@localhost", str(MESSAGES))
-        said, _ = receiver.communicate(timeout=TIMEOUT_SECONDS)
-        return MESSAGES / (int(said) / 1e6)
-    finally:
-        for process in (receiver, sender):
-            if process is not None:
-                process.kill()
-                process.communicate()
-
-
 # The table ------------------------------------------------------------------------------------------------------------
 
 
@@ -342,7 +291,7 @@ def main() -> int:
     deadline = time.monotonic() + SECONDS
     companion = Companion()
     try:
-        with erlang() as measure_erlang:
+        with erlang(MESSAGES) as measure_erlang:
             figures = measure(Bench(companion), measure_erlang, only, options.rounds, deadline)
     finally:
         companion.close()

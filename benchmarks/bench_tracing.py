@@ -157,7 +157,7 @@ def tapped(path: Path) -> Hook:
             tap.slept()
             tap.to_file()
 
-        tap = Tap(1, node.pid("bench"), no_bounds, node.now(), wake)
+        tap = Tap(1, node.pid("bench"), no_bounds, wake)
         tap.sink = FileSink(TraceWriter(path, Header()), lambda sink: None)
 
         def undo() -> None:

@@ -61,8 +61,8 @@ def run(plan_file: int, control: int, status_file: int, standard: list[int]) -> 
 
 def _live(plan_file: int, control: int, status_file: int) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    for caught in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(caught, signal.SIG_DFL)
+    # The zygote has set all others to their defaults before, and handles this one.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     os.umask(0o022)
     linux.set_name("kaon-init")
@@ -125,7 +125,6 @@ def _start(plan: dict[str, Any]) -> int:
         file_actions=actions,
         setsid=True,
         setsigmask=(),
-        setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
     )
 
 

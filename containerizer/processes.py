@@ -30,13 +30,13 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 
 def start_time_of(pid: int) -> int | None:
     """Field 22 of /proc/PID/stat; None when there is no such process, or a dead one."""
-    fields = _stat(pid)
+    fields = read_stat(pid)
     return None if fields is None or fields[0] in {"Z", "X"} else int(fields[19])
 
 
 def is_ending(pid: int, start_time: int) -> bool:
     """Whether a process has gone or is on its way out, which takes a while for the first one of a PID namespace."""
-    fields = _stat(pid)
+    fields = read_stat(pid)
     return fields is None or fields[0] in {"Z", "X"} or int(fields[19]) != start_time or bool(int(fields[6]) & _EXITING)
 
 
@@ -118,7 +118,7 @@ def kill_marked(variable: str) -> bool:
     return bool(pids)
 
 
-def _stat(pid: int) -> list[str] | None:
+def read_stat(pid: int) -> list[str] | None:
     """Fields of /proc/PID/stat from the third on: the second is a name that may contain anything."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()

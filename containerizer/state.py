@@ -7,7 +7,7 @@ import enum
 import msgspec
 
 from containerizer.isolators import AUTO
-from containerizer.messages import ContainerExited, HostCapabilities, Limitation, Recovered
+from containerizer.messages import ContainerExited, HostCapabilities, Launched, Limitation, Recovered
 from containerizer.processes import Process
 from containerizer.spec import ContainerSpec, Limits, Record
 from runtime.actor import State
@@ -83,3 +83,15 @@ class ContainerizerState(State):
     agent: PID | None = None
     recoveries: list[Recovery] = msgspec.field(default_factory=list)
     repeating: bool = False
+
+
+def launched_answer(container: ContainerState) -> Launched:
+    """What to tell of a container that runs."""
+    process = container.process
+    assert process is not None
+    return Launched(
+        container_id=container.spec.id,
+        process_id=process.command or process.pid,
+        isolation="isolated" if process.whole else "plain",
+        not_isolated=container.not_isolated,
+    )

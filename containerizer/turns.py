@@ -36,7 +36,6 @@ from containerizer.messages import (
     Kill,
     Killed,
     Launch,
-    Launched,
     LaunchFailed,
     LaunchFailure,
     Recover,
@@ -48,7 +47,7 @@ from containerizer.messages import (
     UsageReport,
 )
 from containerizer.spec import ContainerSpec, is_nested_in, validate, validate_limits
-from containerizer.state import ContainerState, Phase, Recovery
+from containerizer.state import ContainerState, Phase, Recovery, launched_answer
 from runtime.actor import receive
 from runtime.message import Exited
 from runtime.pid import PID
@@ -160,7 +159,7 @@ class Containerizer(Machine):
         if same and known.phase is Phase.LAUNCHING:
             known.launching.append(self.request)
         elif same and known.phase is Phase.RUNNING:
-            self.reply(_launched(known))
+            self.reply(launched_answer(known))
         else:
             text = f"container {spec.id} is here already, {known.phase.value}: ids are never used twice"
             self._refuse_launch(spec.id, LaunchFailure.EXISTS, text)
@@ -184,7 +183,7 @@ class Containerizer(Machine):
         container.not_isolated = message.not_isolated
         container.phase = Phase.RUNNING
         for request in waiting:
-            self.reply(_launched(container), request)
+            self.reply(launched_answer(container), request)
         self.begin_watch(message.container_id)
         if container.kill_at is not None:
             self._begin_end(message.container_id)
@@ -386,17 +385,6 @@ class Containerizer(Machine):
     def usage_gathered(self, sender: PID, message: UsageGathered) -> None:
         """Answer."""
         self.reply(UsageReport(usages=message.usages), message.request)
-
-
-def _launched(container: ContainerState) -> Launched:
-    process = container.process
-    assert process is not None
-    return Launched(
-        container_id=container.spec.id,
-        process_id=process.command or process.pid,
-        isolation="isolated" if process.whole else "plain",
-        not_isolated=container.not_isolated,
-    )
 
 
 def _no_such(container_id: str) -> str:

@@ -47,7 +47,7 @@ class Lifecycle:
         self._siblings(cell)[effect.name] = cell
         try:
             self._begin(cell)
-        except Exception as error:
+        except Exception as error:  # whatever was raised: the supervision, or whoever spawned, decides
             if parent is None:
                 self.remove(cell, f"failed: {error}")
                 raise

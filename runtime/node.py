@@ -225,8 +225,12 @@ class Node:
             self.clock.call_soon(self._pump)
 
     def _pump(self) -> None:
-        """Run turns until there are none, or enough for now."""
+        """Run the turns that `wake` has put off."""
         self._pump_scheduled = False
+        self.run_turns()
+
+    def run_turns(self) -> None:
+        """Run turns until there are none, or enough for now."""
         run_queue = self.run_queue
         visit = self.turns.visit
         left = TURNS_PER_PUMP

@@ -230,7 +230,13 @@ class Peers:
                 self._control(session, envelope.body)
             else:
                 node.deliver(PID(envelope.to, self.identity.node, self.identity.incarnation), delivery)
-        node.wake()
+        if not self._transport.drains:
+            node.wake()
+
+    def drained(self) -> None:
+        """Handle what has come, in the same turn of the loop."""
+        if self._node.run_queue:
+            self._node.run_turns()
 
     def _sender(self, peer: Peer, name: str) -> PID:
         """The pid of a peer's actor, remembered: its node is the session's, whatever the peer says."""

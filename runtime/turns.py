@@ -34,6 +34,7 @@ class Turns:
         self._cells = node.cells
         self._run_queue = node.run_queue
         self._routes = node.peers.routes
+        self._ticks, self._epoch = node.clock.ticks, node.clock.epoch
         self._own = node.identity.node
         self._incarnation = node.identity.incarnation
 
@@ -46,10 +47,10 @@ class Turns:
         actor = cell.actor
         handlers = cell.handlers
         pid = cell.pid
-        clock = node.now
+        ticks, epoch = self._ticks, self._epoch
         record = node.record
         observe = node.observe
-        started = clock()
+        started = ticks() + epoch
         count = 0
         while queue and count < limit:
             delivery = queue.popleft()
@@ -65,7 +66,7 @@ class Turns:
                 else:
                     actor.unhandled(sender, message)
                 effects = actor._outbox
-                ended = clock()
+                ended = ticks() + epoch
                 if effects:
                     actor._outbox = []
                     turn = Turn(pid, sender, message, trace, span, parent, received, started, ended, effects)
@@ -77,11 +78,11 @@ class Turns:
                     turn = Turn(pid, sender, message, trace, span, parent, received, started, ended, _NOTHING)
             except UnhandledMessage:
                 actor._outbox = []
-                ended = clock()
+                ended = ticks() + epoch
                 turn = Turn(pid, sender, message, trace, span, parent, received, started, ended, _NOTHING)
                 node.dead_letter(delivery, pid, "unhandled")
             except Exception:  # noqa: BLE001  a failed turn is the supervisor's business, whatever was raised
-                turn = Turn(pid, sender, message, trace, span, parent, received, started, clock(), _NOTHING)
+                turn = Turn(pid, sender, message, trace, span, parent, received, started, ticks() + epoch, _NOTHING)
                 turn.error = traceback.format_exc()
                 node.lifecycle.fail(cell, turn)
                 break

@@ -10,6 +10,8 @@ from hatchling.build import build_wheel
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {"actors", "allocator", "containerizer", "runtime"}
+SUFFIXES = {".py", ".typed", ".template", ".json"}
+"""Modules, the mark of a typed package, skeletons of `kaon new`, and the seccomp profile."""
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_wheel_ships_the_four_packages_and_nothing_else(shipped: list[Path]) -> None:
     top_levels = {path.parts[0] for path in shipped if not path.parts[0].endswith(".dist-info")}
     assert top_levels == PACKAGES
-    assert {path.suffix for path in shipped if path.parts[0] in PACKAGES} <= {".py", ".typed"}
+    assert {path.suffix for path in shipped if path.parts[0] in PACKAGES} <= SUFFIXES
 
 
 def test_wheel_says_that_it_is_typed_and_under_which_licence(shipped: list[Path]) -> None:

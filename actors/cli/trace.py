@@ -22,9 +22,11 @@ from actors.cli.trace_options import (
     write,
 )
 from actors.messages.operating import Question
+from actors.messages.why import Why
 from actors.scheduler.cluster import Cluster
+from allocator.messages import Explain
 from runtime.errors import KaonError
-from runtime.message import message_types
+from runtime.message import message_types, tag_of
 from runtime.tracing.files import Header, TraceWriter, read_turns
 from runtime.tracing.messages import Filter, GetTurns
 from runtime.tracing.records import TurnRecord, encode_record, turns_in
@@ -38,6 +40,9 @@ ELSEWHERE: Final = {
     "crashes": "actors.cli.trace_record:crashes",
 }
 """Commands of other modules: where they are."""
+
+LOOKING: Final = ("Get", "Read")
+"""How questions begin that change nothing."""
 
 
 class _Group(click.Group):
@@ -92,7 +97,7 @@ def show(
         found = await gather(tool, Filter(fields=fields), node)
         ids = dict.fromkeys(turn.trace for turn in found)
         traces = [await gather(tool, Filter(trace=each), node, quiet=True) for each in ids]
-        return [turn for turns in traces if not _is_question(turns) for turn in turns]
+        return [turn for turns in traces if not only_looks(turns) for turn in turns]
 
     turns = with_tool(cluster, work)
     if not turns:
@@ -142,11 +147,11 @@ def convert(files: tuple[Path, ...], which: int, form: str, output: Path | None)
     write(rendered(turns, form), output)
 
 
-def _is_question(turns: list[TurnRecord]) -> bool:
+def only_looks(turns: list[TurnRecord]) -> bool:
     """Whether a trace is about somebody who looked: a tool that asked for tasks, or read a sandbox."""
-    asked = {tag for tag, kind in message_types().items() if issubclass(kind, Question)}
-    first = min(turns, key=lambda turn: turn.received, default=None)
-    return first is not None and first.message_type in asked
+    looks = {tag_of(Explain), tag_of(Why)}
+    looks |= {tag for tag, kind in message_types().items() if issubclass(kind, Question) and tag.startswith(LOOKING)}
+    return any(turn.message_type in looks for turn in turns)
 
 
 async def gather(tool: Tool, chosen: Filter, node: str = "", *, quiet: bool = False) -> list[TurnRecord]:

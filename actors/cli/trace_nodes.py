@@ -19,6 +19,9 @@ from runtime.tracing import messages as m
 from runtime.tracing.messages import TRACER
 
 ANSWER_SECONDS: Final = 10.0
+FIND_SECONDS: Final = 2.0
+"""For a node to say who it is: one of another version may not know the question."""
+
 ASKED_AT_ONCE: Final = 16
 """Nodes that are asked at the same time: a tool must not flood its cluster."""
 
@@ -122,7 +125,7 @@ class Tracers:
 
     async def _state(self, place: tuple[str, tuple[str, ...]]) -> m.NodeState | None:
         address, path = place
-        answer = await self._fetch(PID(TRACER, address), path, m.GetNode())
+        answer = await self._fetch(PID(TRACER, address), path, m.GetNode(), FIND_SECONDS)
         if isinstance(answer, m.NodeState):
             return answer
         name = path[-1] if path else address.partition("?")[0]
@@ -156,11 +159,13 @@ class Tracers:
             return answer
         return m.TapEnded(tap=tap, reason=str(answer), counts=m.Counts())
 
-    async def _fetch(self, tracer: PID, path: tuple[str, ...], question: m.Question) -> Any:
+    async def _fetch(
+        self, tracer: PID, path: tuple[str, ...], question: m.Question, seconds: float = ANSWER_SECONDS
+    ) -> Any:
         """The answer, or a text that says why there is none."""
         asked = m.Relay(path=path, question=question) if path else question
         try:
-            answer = await self._listener.fetch_answer(tracer, asked, ANSWER_SECONDS + len(path))
+            answer = await self._listener.fetch_answer(tracer, asked, seconds + len(path))
         except NoAnswer as error:
             return str(error)
         return answer.reason if isinstance(answer, m.TracerRefused) else answer

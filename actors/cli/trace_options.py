@@ -122,7 +122,7 @@ def rendered(turns: Iterable[TurnRecord], form: str) -> str:
     if len(traces) != 1:
         ids = ", ".join(span_text(trace.trace) for trace in _largest(traces)[:5])
         raise KaonError(
-            f"a diagram shows one trace, and here are {len(traces)}: choose one with --trace; the largest are {ids}"
+            f"a diagram shows one trace, and here are {len(traces)}: choose one by its id; the largest are {ids}"
         )
     return svg(traces[0]) if form == "svg" else mermaid(traces[0])
 

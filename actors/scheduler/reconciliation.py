@@ -50,6 +50,14 @@ class Reconciler(Subscriber[S]):
         connection.reconcile_attempt = 0
         self._ask_for_tasks()
 
+    def _reconcile_agent(self, agent_id: str) -> None:
+        """An agent is lost, and with it perhaps the last updates of its tasks: ask about those now."""
+        connection = self.state.connection
+        connection.reconciling |= {key: None for key, task in connection.tasks.items() if task.agent_id == agent_id}
+        if connection.reconciling and connection.master is not None:
+            connection.reconcile_attempt = 0
+            self._ask_for_tasks()
+
     def _ask_for_tasks(self) -> None:
         connection = self.state.connection
         if connection.reconciling:
@@ -62,6 +70,14 @@ class Reconciler(Subscriber[S]):
             if connection.reconciling
             else RECONCILE_INTERVAL_SECONDS
         )
+
+    def _answered(self, task_id: str) -> None:
+        """Something was said of a task; when nothing is left to be answered, the round is over."""
+        reconciling = self.state.connection.reconciling
+        if task_id in reconciling:
+            del reconciling[task_id]
+            if not reconciling:
+                self._ask_again_in(RECONCILE_INTERVAL_SECONDS)
 
     def _ask_again_in(self, delay_seconds: float) -> None:
         connection = self.state.connection

@@ -279,7 +279,7 @@ class Scheduler(Reconciler[S]):
     @receive(Update)
     def _on_update(self, sender: PID, message: Update) -> None:
         if self._is_master(sender):
-            self.state.connection.reconciling.pop(message.status.task_id, None)
+            self._answered(message.status.task_id)
             self._take(message.status)
 
     @receive(NotLaunched)
@@ -300,6 +300,7 @@ class Scheduler(Reconciler[S]):
             self.executor_lost(message.agent_id, message.executor_id, message.exit_status)
         else:
             self.agent_lost(message.agent_id)
+            self._reconcile_agent(message.agent_id)
 
     @receive(SchedulerError)
     def _on_error(self, sender: PID, message: SchedulerError) -> None:
@@ -360,7 +361,7 @@ class Scheduler(Reconciler[S]):
 
     def _is_old(self, status: TaskStatus, known: KnownTask | None) -> bool:
         """Whether a status says nothing new: it was told, the task has ended, or it answers what is known."""
-        if status.reason is Reason.RECONCILIATION and status.state in ENDS_WITH_UPDATE:
+        if status.reason is Reason.RECONCILIATION and not status.uuid and status.state in ENDS_WITH_UPDATE:
             return True
         if known is None:
             return status.task_id in self.state.connection.ended

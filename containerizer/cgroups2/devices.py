@@ -9,7 +9,6 @@ Sources: `include/uapi/linux/bpf.h` (`struct bpf_cgroup_dev_ctx`), `Documentatio
 from __future__ import annotations
 
 import ctypes
-import os
 import struct
 from collections.abc import Sequence
 from typing import Final
@@ -33,6 +32,9 @@ _PROG_ATTACH: Final = 8
 _PROG_TYPE_CGROUP_DEVICE: Final = 15
 _CGROUP_DEVICE: Final = 6
 _ALLOW_MULTI: Final = 2
+
+_ATTRIBUTES_BYTES: Final = 128
+"""Room for `union bpf_attr`; the kernel wants what it does not know to be zero."""
 
 _LOAD_WORD: Final = 0x61
 _AND: Final = 0x54
@@ -114,18 +116,18 @@ def _instruction(code: int, target: int = 0, source: int = 0, offset: int = 0, c
     return struct.pack("=BBhi", code, target | source << 4, offset, constant)
 
 
-def attach(cgroup: int, devices: Sequence[Device]) -> None:
-    """Bind everything in a cgroup (an open directory) to this list, until the cgroup is removed. Raises `OSError`."""
+def load(devices: Sequence[Device]) -> int:
+    """A descriptor of the program for this list, checked by the kernel once and attached often. Raises `OSError`."""
     code = program(devices)
     instructions = ctypes.create_string_buffer(code, len(code))
     licence = ctypes.create_string_buffer(b"Apache-2.0")
-    load = struct.pack(
+    attributes = struct.pack(
         "=IIQQ", _PROG_TYPE_CGROUP_DEVICE, len(code) // 8, ctypes.addressof(instructions), ctypes.addressof(licence)
     )
-    descriptor = linux.bpf(_PROG_LOAD, load.ljust(128, b"\0"))
-    try:
-        linux.bpf(
-            _PROG_ATTACH, struct.pack("=IIII", cgroup, descriptor, _CGROUP_DEVICE, _ALLOW_MULTI).ljust(128, b"\0")
-        )
-    finally:
-        os.close(descriptor)
+    return linux.bpf(_PROG_LOAD, attributes.ljust(_ATTRIBUTES_BYTES, b"\0"))
+
+
+def attach(cgroup: int, loaded: int) -> None:
+    """Bind everything in a cgroup (an open directory) to a loaded program, until it is removed. Raises `OSError`."""
+    attributes = struct.pack("=IIII", cgroup, loaded, _CGROUP_DEVICE, _ALLOW_MULTI)
+    linux.bpf(_PROG_ATTACH, attributes.ljust(_ATTRIBUTES_BYTES, b"\0"))

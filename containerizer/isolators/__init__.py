@@ -11,6 +11,7 @@ from containerizer.host import Host
 from containerizer.isolator import Isolator
 from containerizer.isolators.capabilities import Capabilities
 from containerizer.isolators.cgroups import CGROUPS
+from containerizer.isolators.disk import DiskUsage
 from containerizer.isolators.filesystem import Filesystem, MaskedPaths
 from containerizer.isolators.namespaces import (
     CgroupNamespace,
@@ -22,12 +23,15 @@ from containerizer.isolators.namespaces import (
     UtsNamespace,
 )
 from containerizer.isolators.posix import Rlimits
+from containerizer.isolators.process_usage import ProcessUsage
 from containerizer.isolators.seccomp import Seccomp
 from containerizer.isolators.volumes import Volumes
 from containerizer.messages import Missing
 from containerizer.spec import ContainerSpec
 
 KNOWN: Final[tuple[type[Isolator], ...]] = (
+    ProcessUsage,
+    DiskUsage,
     *CGROUPS,
     MountNamespace,
     UserNamespace,
@@ -55,7 +59,7 @@ ISOLATED: Final = "isolated"
 PLAIN: Final = "plain"
 """Sessions and resource limits of processes: what every Unix has."""
 
-_PLAIN: Final = (Rlimits,)
+_PLAIN: Final = (ProcessUsage, DiskUsage, Rlimits)
 _NAMESPACES: Final = (MountNamespace, PidNamespace, IpcNamespace, UtsNamespace, Filesystem)
 
 

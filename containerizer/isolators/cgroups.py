@@ -280,16 +280,28 @@ class Devices(CgroupIsolator):
 
     name = "cgroups/devices"
 
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self._loaded = -1
+
     async def prepare(self, container: Container, plan: LaunchPlan) -> None:
         """The program is the cgroup's own: nothing is left of it when that is removed."""
         path = self.cgroup(container).path
         descriptor = os.open(path, os.O_DIRECTORY | os.O_RDONLY | os.O_CLOEXEC)
         try:
-            devices.attach(descriptor, devices.DEFAULT)
+            if self._loaded < 0:
+                self._loaded = devices.load(devices.DEFAULT)
+            devices.attach(descriptor, self._loaded)
         except OSError as error:
             raise KernelError(f"device program of {path}", error.errno or 0, error.strerror or str(error)) from None
         finally:
             os.close(descriptor)
+
+    def close(self) -> None:
+        """Programs that are attached stay without this descriptor."""
+        if self._loaded >= 0:
+            os.close(self._loaded)
+            self._loaded = -1
 
 
 def _has_own_limits(container: Container) -> bool:

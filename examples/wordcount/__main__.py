@@ -26,10 +26,10 @@ TOP = 10
 
 
 class Progress:
-    """Prints a line for each result, and for each task that was lost."""
+    """Prints a line for each result that is safe, and for each task that was lost."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._told = 0
         self._lost = 0
         self._begun = False
 
@@ -37,18 +37,16 @@ class Progress:
         """After each turn of the scheduler."""
         if not self._begun:
             self._begun = True
-            self._told.update(state.results)
             if state.resumed:
-                click.echo(f"taking up an earlier run: {len(state.results)} results are there")
+                click.echo(f"taking up an earlier run: {state.restored} results are there")
         for lost in state.lost[self._lost :]:
             click.echo(f"{lost}; it will be run again")
         self._lost = len(state.lost)
-        for key in state.results:
-            if key not in self._told:
-                self._told.add(key)
-                maps = sum(name.startswith("map-") for name in state.results)
-                reduces = len(state.results) - maps
-                click.echo(f"{key:16} done   map {maps}/{len(state.plan.splits)}   reduce {reduces}")
+        for key in state.safe[self._told :]:
+            self._told += 1
+            there = list(state.results)[: state.restored + self._told]
+            maps = sum(name.startswith("map-") for name in there)
+            click.echo(f"{key:16} done   map {maps}/{len(state.plan.splits)}   reduce {len(there) - maps}")
 
 
 def places_of(agents: Sequence[AgentSummary]) -> list[str]:

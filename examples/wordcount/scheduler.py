@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from actors.scheduler import (
+    PID,
     CommandInfo,
     ExecutorInfo,
     FrameworkInfo,
@@ -24,6 +25,8 @@ from actors.scheduler import (
     TaskStatus,
 )
 from examples.wordcount.plan import MAX_TASK_BYTES, Item, Plan, outstanding
+from runtime.actor import receive
+from runtime.message import Message, Overflow
 
 TASK: Final = Resources.scalar_only(cpus=0.1, mem=128)
 EXECUTOR: Final = Resources.scalar_only(cpus=0.1, mem=128)
@@ -43,6 +46,14 @@ MAX_ERRORS: Final = 3
 OUT_OF_SIGHT: Final = frozenset({TaskState.UNREACHABLE, TaskState.UNKNOWN})
 
 
+class Safe(Message, frozen=True, kw_only=True, tag="wordcount.{}".format):
+    """From the scheduler to itself: that result is on disk."""
+
+    overflow: ClassVar[Overflow] = Overflow.NEVER
+
+    key: str
+
+
 class Planned(JournalRecord, frozen=True, kw_only=True):
     """The job, so that the next life does the same one."""
 
@@ -60,18 +71,21 @@ class WordCountState(SchedulerState, kw_only=True):
     """Of one job.
 
     results  by the key of their work
+    safe     keys of those that this life has added and that are on disk, so that they may be spoken of
     errors   how often work failed by itself, by key
     lost     what was said of tasks that were lost with their worker and run again
-    resumed  the plan comes from an earlier life
+    resumed  the plan comes from an earlier life, and so many results with it
     problem  why the job was given up
     """
 
     plan: Plan
     executor: ExecutorInfo
     results: dict[str, bytes] = msgspec.field(default_factory=dict)
+    safe: list[str] = msgspec.field(default_factory=list)
     errors: dict[str, int] = msgspec.field(default_factory=dict)
     lost: list[str] = msgspec.field(default_factory=list)
     resumed: bool = False
+    restored: int = 0
     problem: str = ""
 
 
@@ -111,6 +125,7 @@ class WordCount(Scheduler[WordCountState]):
             self.state.resumed = True
         elif isinstance(record, Counted):
             self.state.results[record.key] = record.data
+            self.state.restored += 1
 
     def checkpoint(self) -> Sequence[msgspec.Struct]:
         """The job and its results."""
@@ -194,17 +209,25 @@ class WordCount(Scheduler[WordCountState]):
         if key not in self.state.results:
             self.state.results[key] = data
             self.persist(Counted(key=key, data=data))
+            self.send(self.pid, Safe(key=key))
             for task_id in tuple(self.state.connection.tasks):
                 if key_of(task_id) == key:
                     self.kill(task_id)
-            if not self._finish_if_done() and self._waiting():
+            if self._waiting():
                 self.revive()
 
-    def _finish_if_done(self) -> bool:
-        if outstanding(self.state.plan, self.state.results):
-            return False
-        self.finish()
-        return True
+    @receive(Safe)
+    def on_safe(self, sender: PID, message: Safe) -> None:
+        """Messages, those to oneself too, are held until what was persisted before them is on disk."""
+        if sender == self.pid:
+            self.state.safe.append(message.key)
+            self._finish_if_done()
+
+    def _finish_if_done(self) -> None:
+        """The job is done when there is nothing left to do and every result is on disk."""
+        state = self.state
+        if len(state.results) == state.restored + len(state.safe) and not outstanding(state.plan, state.results):
+            self.finish()
 
     def _give_up(self, problem: str) -> None:
         self.state.problem = problem

@@ -61,21 +61,37 @@ def without_secrets(text: str, *values: msgspec.Struct) -> str:
 def _secrets(value: Any, shown: Any) -> Iterator[str]:
     """The texts that are hidden where a value is shown."""
     if shown == HIDDEN:
-        if isinstance(value, str) and value:
-            yield value
+        yield from _texts(value)
     elif isinstance(value, msgspec.Struct) and isinstance(shown, dict):
         for name in value.__struct_fields__:
             yield from _secrets(getattr(value, name), shown.get(name))
     elif isinstance(value, dict) and isinstance(shown, dict):
         if HIDDEN in shown:
-            yield from (key for key in value if isinstance(key, str))
-            yield from (item for item in value.values() if isinstance(item, str))
+            yield from _texts(value)
         else:
             for each, item in zip(value.values(), shown.values(), strict=True):
                 yield from _secrets(each, item)
     elif isinstance(value, (list, tuple, set, frozenset)) and isinstance(shown, list):
         for each, item in zip(value, shown, strict=True):
             yield from _secrets(each, item)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a secret: in pairs, in bytes, in structs."""
+    if isinstance(value, str):
+        if value:
+            yield value
+    elif isinstance(value, (bytes, bytearray)):
+        yield from _texts(value.decode(errors="ignore"))
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield from _texts(getattr(value, name))
+    elif isinstance(value, dict):
+        for pair in value.items():
+            yield from _texts(pair)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for each in value:
+            yield from _texts(each)
 
 
 def _summary(turn: Turn) -> dict[str, Any]:

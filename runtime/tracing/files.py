@@ -118,7 +118,7 @@ class TraceReader:
         self.torn_bytes = 0
         self._kaon = kaon
         self._file = path.open("rb")
-        self._size = 0
+        self._size = self._whole = 0
         self._unpacker = msgpack.Unpacker(
             raw=False, use_list=False, strict_map_key=False, timestamp=1, max_buffer_size=LONGEST_RECORD_BYTES
         )
@@ -167,17 +167,18 @@ class TraceReader:
             except msgpack.OutOfData:
                 chunk = self._file.read(CHUNK_BYTES)
                 if not chunk:
-                    self.torn_bytes = self._size - self._unpacker.tell()
+                    self.torn_bytes = self._size - self._whole
                     return None
                 self._size += len(chunk)
                 self._unpacker.feed(chunk)
                 continue
             except (msgpack.UnpackException, ValueError, TypeError) as error:
-                raise TraceFileError(f"{self.path} is damaged behind byte {self._unpacker.tell()}: {error}") from None
+                raise TraceFileError(f"{self.path} is damaged behind byte {self._whole}: {error}") from None
             if not isinstance(record, dict):
                 raise TraceFileError(
-                    f"{self.path} is damaged before byte {self._unpacker.tell()}: no record but {type(record).__name__}"
+                    f"{self.path} is damaged behind byte {self._whole}: no record but {type(record).__name__}"
                 )
+            self._whole = self._unpacker.tell()
             return record
 
 

@@ -9,6 +9,8 @@ from runtime.tracing.tree import Hop, Trace
 
 _ARROWS = {"answer": "-->>", "timer": "-)", "work": "-)", "runtime": "--x"}
 
+_CODES = str.maketrans({"#": "#35;", ";": "#59;", "\n": " "})
+
 
 def participants(trace: Trace) -> list[str]:
     """The actors of a trace as ``name@node``, in the order in which they come up."""
@@ -53,4 +55,4 @@ def _hop(hop: Hop, names: dict[str, str]) -> Iterator[str]:
 
 def _escaped(text: str) -> str:
     """Mermaid's entity codes for what ends a statement or begins a code."""
-    return text.replace("#", "#35;").replace(";", "#59;").replace("#35#59;", "#35;").replace("\n", " ")
+    return text.translate(_CODES)

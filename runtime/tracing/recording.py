@@ -92,12 +92,13 @@ class EndRecord(msgspec.Struct, kw_only=True, tag="end", omit_defaults=True):
 def encode_state(state: msgspec.Struct) -> bytes:
     """A state without its secrets. Raises :class:`CannotRecord` unless it reads back as the same."""
     kind = type(state)
+    masked = mask(state)
     try:
-        data = msgspec.msgpack.encode(mask(state))
-        again = msgspec.msgpack.encode(msgspec.msgpack.decode(data, type=kind))
+        data = msgspec.msgpack.encode(masked)
+        again = msgspec.msgpack.decode(data, type=kind)
     except UNENCODABLE as error:
         raise CannotRecord(f"its state ({kind.__name__}) cannot be written: {error}") from None
-    if encode_plain(msgspec.msgpack.decode(data, type=kind)) != encode_plain(mask(state)) or len(again) != len(data):
+    if again != masked:
         raise CannotRecord(f"its state ({kind.__name__}) does not read back as it was written")
     return data
 

@@ -100,13 +100,19 @@ _encode_in_order: Final = msgspec.msgpack.Encoder(enc_hook=_foreign, order="dete
 
 
 def encode_plain(value: Any) -> bytes:
-    """MessagePack of any value, sets and dictionaries in a fixed order."""
-    return _encode_in_order(value)
+    """MessagePack of any value, sets and dictionaries in a fixed order wherever msgspec can put them in one.
+
+    It cannot where a dictionary has other keys than texts; messages have none, the state of a spawned actor may.
+    """
+    try:
+        return _encode_in_order(value)
+    except TypeError:
+        return _encode(value)
 
 
 def plain(value: Any) -> Any:
     """Any value without secrets as MessagePack reads it back, sets and dictionaries in a fixed order."""
-    return unpacked(_encode_in_order(mask(value)))
+    return unpacked(encode_plain(mask(value)))
 
 
 def unpacked(data: bytes) -> Any:

@@ -20,7 +20,8 @@ from runtime.codec import redact
 from runtime.errors import KaonError
 from runtime.message import Message, message_types
 from runtime.tracing.files import TraceFileError, TraceReader
-from runtime.tracing.recording import KIND, EndRecord, StartRecord, StepRecord, encode_state
+from runtime.tracing.masking import mask
+from runtime.tracing.recording import KIND, EndRecord, StartRecord, StepRecord
 from runtime.tracing.records import plain, shown_effect
 
 K = TypeVar("K")
@@ -94,10 +95,11 @@ class Replay:
         """Whether the actor's state at the end is what it was then; None too when the recording does not say."""
         if self.end is None or not self.end.state:
             return None
-        recorded = plain(msgspec.msgpack.decode(self.end.state, type=type(self.actor.state)))
-        state = encode_state(self.actor.state)
-        replayed = plain(msgspec.msgpack.decode(state, type=type(self.actor.state)))
-        return find_difference(recorded, replayed, "state")
+        recorded = msgspec.msgpack.decode(self.end.state, type=type(self.actor.state))
+        replayed = mask(self.actor.state)
+        if recorded == replayed:
+            return None
+        return find_difference(redact(recorded), redact(replayed), "state") or Difference("state", recorded, replayed)
 
     def state(self) -> dict[str, Any]:
         """The actor's state now, in plain values, without secrets."""

@@ -108,7 +108,7 @@ def _rows(trace: Trace, columns: dict[str, int]) -> list[_Row]:
 def _row(hop: Hop, columns: dict[str, int], began: float, *, orphan: bool) -> _Row:
     turn = hop.turn
     receiver = columns[str(turn.actor)]
-    label = " ".join(part for part in (turn.message_type, about(turn)) if part)
+    label = " ".join(part for part in (turn.message_type, about(turn, 1)) if part)
     if len(label) > LONGEST_LABEL:
         label = label[: LONGEST_LABEL - 1] + "…"
     times = hop_times(hop) + (" (cause unknown)" if orphan else "")

@@ -23,8 +23,8 @@ CHUNK_BYTES: Final = 128 * 1024
 WINDOW_CHUNKS: Final = 8
 """Chunks on their way to a subscriber that it has not acknowledged."""
 
-BURST_SECONDS: Final = 1.0
-"""Of a rate that may be used at once after a quiet time."""
+WINDOW_SECONDS: Final = 1.0
+"""In which no more than the bounds allow is taken, at once if so it comes; longer for less than a turn a second."""
 
 _log = logging.getLogger("kaon.tracer")
 
@@ -39,9 +39,7 @@ class Tap:
     error       why it cannot go on
     """
 
-    def __init__(
-        self, number: int, subscriber: PID, request: StartTap, now: float, wake: Callable[[Tap], None]
-    ) -> None:
+    def __init__(self, number: int, subscriber: PID, request: StartTap, wake: Callable[[Tap], None]) -> None:
         """`wake` is called when the first record waits; whoever is woken calls `take` until it is empty."""
         self.number = number
         self.subscriber = subscriber
@@ -53,11 +51,11 @@ class Tap:
         self.told = Counts()
         self._wanted = None if request.filter == _ALL else wanted_by(request.filter)
         self._sample = request.sample
-        self._turns_per_second = request.turns_per_second
-        self._bytes_per_second = request.bytes_per_second
-        self._turns_left = request.turns_per_second * BURST_SECONDS
-        self._bytes_left = request.bytes_per_second * BURST_SECONDS
-        self._refilled = now
+        self._window_seconds = max(WINDOW_SECONDS, 1.0 / request.turns_per_second)
+        self._turns_per_window = request.turns_per_second * self._window_seconds
+        self._bytes_per_window = request.bytes_per_second * self._window_seconds
+        self._turns_left = self._bytes_left = 0.0
+        self._window_ends = 0.0
         self._wake = wake
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -81,8 +79,9 @@ class Tap:
         if self._sample < 1.0 and not is_sampled(turn.trace, self._sample):
             self._sampled += 1
             return
-        if self._turns_left < 1.0 or self._bytes_left <= 0.0:
-            self._refill(turn.ended)
+        if turn.ended >= self._window_ends:
+            self._turns_left, self._bytes_left = self._turns_per_window, self._bytes_per_window
+            self._window_ends = turn.ended + self._window_seconds
         if self._turns_left < 1.0:
             self._rate += 1
             return
@@ -101,13 +100,6 @@ class Tap:
             self._wake_once()
         if self.sink is not None and self._waiting_bytes > CHUNK_BYTES:
             self.to_file()
-
-    def _refill(self, now: float) -> None:
-        """Grant what has come together since the last time, only when it is needed."""
-        elapsed = max(0.0, now - self._refilled)
-        self._refilled = now
-        self._turns_left += min(elapsed, BURST_SECONDS) * self._turns_per_second
-        self._bytes_left += min(elapsed, BURST_SECONDS) * self._bytes_per_second
 
     def _wake_once(self) -> None:
         if not self._awake:

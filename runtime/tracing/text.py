@@ -49,9 +49,9 @@ def subjects(turn: TurnRecord) -> dict[str, str]:
     return {name: found[name] for name in SHOWN_FIELDS if name in found}
 
 
-def about(turn: TurnRecord) -> str:
+def about(turn: TurnRecord, most: int = 2) -> str:
     """What a turn is about, in a few characters: ``task=t1 framework=…473cea223195307-0001``."""
-    shown = list(subjects(turn).items())[:2]
+    shown = list(subjects(turn).items())[:most]
     return " ".join(f"{name.removesuffix('_id')}={_end(value)}" for name, value in shown)
 
 

@@ -93,7 +93,7 @@ class Tracer(FilingTracer):
         if len(self.taps) >= MAX_TAPS:
             raise BadFilter(f"this node has {MAX_TAPS} taps already: end one first")
         number = next(self.numbers)
-        tap = Tap(number, sender, message, self.now, self._woken)
+        tap = Tap(number, sender, message, self._woken)
         path = ""
         if message.file:
             tap.sink = self._sink(tap, self.directory.path(message.file))

@@ -167,6 +167,8 @@ class MemorySession:
 class MemoryTransport:
     """Implements :class:`runtime.transport.protocol.Transport` for one node of a :class:`Network`."""
 
+    drains = False
+
     def __init__(self, network: Network) -> None:
         self.network = network
         calls = Calls(network.clock.call_soon)

@@ -93,6 +93,9 @@ class Door(Protocol):
     def received(self, session: Session, envelopes: list[Envelope], size_bytes: int) -> None:
         """A frame of `size_bytes` with these envelopes came, in order."""
 
+    def drained(self) -> None:
+        """A burst of `received` calls is over: a good moment to handle what came. See `Transport.drains`."""
+
     def closed(self, session: Session, reason: str) -> None:
         """The session is over: nothing more comes from it."""
 
@@ -107,7 +110,12 @@ class Door(Protocol):
 
 
 class Transport(Protocol):
-    """Opens and accepts sessions for one node."""
+    """Opens and accepts sessions for one node.
+
+    drains  whether it calls `Door.drained` after each burst; if not, a node handles what came in a later loop turn
+    """
+
+    drains: bool
 
     def start(self, door: Door) -> None:
         """Tell the transport whom it serves; once, before anything else."""

@@ -37,7 +37,7 @@ from containerizer.messages import (
     Launched,
     Limitation,
 )
-from containerizer.processes import descendants_of
+from containerizer.processes import descendants_of, read_stat
 from containerizer.simulated import SimulatedContainerizer, SimulatedState
 from containerizer.spec import ContainerSpec
 from containerizer.state import ContainerizerConfig, ContainerizerState
@@ -47,7 +47,7 @@ from runtime.clock import RealClock, VirtualClock
 from runtime.message import Message
 from runtime.node import Node
 from runtime.pid import PID
-from runtime.transport.protocol import Door
+from runtime.transport.memory import MemoryTransport, Network
 
 PATIENCE_SECONDS = 30.0
 """For anything that a test waits for, real or virtual."""
@@ -88,22 +88,6 @@ class TestAgent(Actor[msgspec.Struct]):
 
     def unhandled(self, sender: PID, message: Message) -> None:
         self.heard.append(message)
-
-
-class NoTransport:
-    """A node of one process needs none."""
-
-    def start(self, door: Door) -> None:
-        pass
-
-    def listen(self, address: str) -> str:
-        raise NotImplementedError
-
-    def dial(self, address: str) -> None:
-        raise NotImplementedError
-
-    async def close(self, linger_seconds: float) -> None:
-        pass
 
 
 class Harness:
@@ -278,7 +262,7 @@ class RealHarness(Harness):
         )
 
         async def start() -> None:
-            self.node = Node("test", NoTransport(), self.clock, seed="test")
+            self.node = Node("test", MemoryTransport(Network(self.clock)), self.clock, seed="test")
             # The node learns its loop from where it is first asked for it.
             assert self.node.loop is self.loop
             self.spawn(ContainerizerActor, ContainerizerState(config=config))
@@ -376,11 +360,8 @@ class RealHarness(Harness):
 
 def is_gone(pid: int) -> bool:
     """Whether a process has ended, be it buried or not."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    return text.rpartition(")")[2].split()[0] == "Z"
+    fields = read_stat(pid)
+    return fields is None or fields[0] == "Z"
 
 
 class SimulatedHarness(Harness):
@@ -394,7 +375,7 @@ class SimulatedHarness(Harness):
         self._start()
 
     def _start(self) -> None:
-        self.node = Node("test", NoTransport(), self.clock, seed="test")
+        self.node = Node("test", MemoryTransport(Network(self.clock)), self.clock, seed="test")
         self.spawn(SimulatedContainerizer, self._state)
 
     def until(self, condition: Callable[[], object], what: str) -> None:

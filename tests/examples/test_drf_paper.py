@@ -85,7 +85,7 @@ def test_shares_are_the_papers() -> None:
 
 def test_another_cluster_is_named_with_the_command_that_starts_the_papers() -> None:
     text = wrong_cluster({"cpus": 4000, "mem": 8192 * 1000})
-    assert "this one 4 CPUs and 8 GB" in text
+    assert "where a task fits, this one has 4 CPUs and 8 GB" in text
     assert "--resources 'cpus:9;mem:18432'" in text
 
 

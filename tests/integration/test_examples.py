@@ -20,11 +20,12 @@ pytestmark = [pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(300)]
 
 LIMIT_SECONDS = 120.0
 PAPER = (
-    *("--agents", "2"),
-    *("--resources", "cpus:4;mem:7168", "--attributes", "data:a"),
-    *("--resources", "cpus:5;mem:11264", "--attributes", "data:b"),
+    *("--agents", "3"),
+    *("--resources", "cpus:9;mem:18432;disk:10240", "--attributes", "rack:a"),
+    *("--resources", "cpus:0.2;mem:384;disk:64", "--attributes", "data:a"),
+    *("--resources", "cpus:0.2;mem:384;disk:64", "--attributes", "data:b"),
 )
-"""The paper's 9 CPUs and 18 GB, on two agents that its tasks fit into in any order."""
+"""The paper's machine, and two that have data and are too small to move a share."""
 
 
 class Example:
@@ -123,7 +124,8 @@ def run_and_kill(who: str, cluster: Cluster, arguments: list[str]) -> str:
     with Example(cluster, "wordcount", *arguments) as example:
         text += example.end()
         assert example.process.returncode == 0, text
-    assert "taking up an earlier run" in text
+    (there,) = re.findall(r"taking up an earlier run: (\d+) results are there", text)
+    assert text.rpartition("taking up")[2].count(" done ") == 14 - int(there), "12 maps and 2 reduces, each said once"
     return text
 
 
@@ -134,5 +136,5 @@ def test_the_count_is_right_whoever_is_killed(cluster: Cluster, texts: Path, tmp
         text = run_and_kill(who, cluster, arguments)
         assert "a single process counts the same" in text, f"{who} killed:\n{text}"
         for number in range(12):
-            said = re.findall(rf"^map-{number} +done", text, re.MULTILINE)
-            assert len(said) == 1, f"{who} killed: map-{number} was said {len(said)} times\n{text}"
+            said = len(re.findall(rf"^map-{number} +done", text, re.MULTILINE))
+            assert said == 1 or (said == 0 and who == "scheduler"), f"{who} killed, map-{number}: {said}\n{text}"

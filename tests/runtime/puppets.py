@@ -79,10 +79,10 @@ class Context(msgspec.Struct, frozen=True):
 
 
 class PuppetState(State):
-    notes: list[str] = []
-    kept: list[str] = []
-    answers: list[str] = []
-    requests: list[Request] = []
+    notes: list[str] = msgspec.field(default_factory=list)
+    kept: list[str] = msgspec.field(default_factory=list)
+    answers: list[str] = msgspec.field(default_factory=list)
+    requests: list[Request] = msgspec.field(default_factory=list)
 
 
 class Puppet(Actor[PuppetState]):
@@ -93,9 +93,15 @@ class Puppet(Actor[PuppetState]):
         message.act(self)
 
     @receive(Note)
+    def note(self, sender: PID, message: Note) -> None:
+        self.state.notes.append(message.text)
+
     @receive(Ping)
+    def ping(self, sender: PID, message: Ping) -> None:
+        self.state.notes.append(message.text)
+
     @receive(Order)
-    def note(self, sender: PID, message: Note | Ping | Order) -> None:
+    def order(self, sender: PID, message: Order) -> None:
         self.state.notes.append(message.text)
 
     @receive(Exited)

@@ -28,7 +28,7 @@ B = PID("b", "n1")
 def test_handlers_are_inherited_and_may_be_replaced() -> None:
     class Child(Puppet):
         @receive(Note)
-        def note(self, sender: PID, message: Note) -> None:  # type: ignore[override]
+        def note(self, sender: PID, message: Note) -> None:
             self.state.notes.append(f"child: {message.text}")
 
     child = make(Child, PuppetState())
@@ -112,7 +112,7 @@ def test_chance_is_the_same_for_the_same_seed_and_only_then() -> None:
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-# Edges -----------------------------------------------------------------------------------------------------------------
+# Edges --------------------------------------------------------------------------------------------------------------
 
 
 class Run(Message, frozen=True, kw_only=True, tag="edges.Run"):
@@ -148,7 +148,9 @@ class Worker(Edge[PuppetState]):
         self.closed = True
 
 
-def with_worker(test: Callable[[Node, Worker], Coroutine[Any, Any, None]], supervision: Supervision | None = None) -> None:
+def with_worker(
+    test: Callable[[Node, Worker], Coroutine[Any, Any, None]], supervision: Supervision | None = None
+) -> None:
     async def run() -> None:
         clock = RealClock(asyncio.get_running_loop())
         node = Node("n1", MemoryTransport(Network(clock)), clock, seed="1")
@@ -254,7 +256,11 @@ def test_what_comes_from_a_last_life_goes_nowhere() -> None:
 
 def test_other_threads_post_in_their_order() -> None:
     async def test(node: Node, worker: Worker) -> None:
-        thread = threading.Thread(target=lambda: [worker.post(Note(text=str(number))) for number in range(50)])
+        def post() -> None:
+            for number in range(50):
+                worker.post(Note(text=str(number)))
+
+        thread = threading.Thread(target=post)
         thread.start()
         heard = [(await worker.heard.get())[0] for _ in range(50)]
         thread.join(10)

@@ -28,7 +28,9 @@ from tests.runtime.puppets import (
 
 def ask(to: PID, question: Question | Fatal | Unknown, context: str = "", timeout_seconds: float = 10.0):  # type: ignore[no-untyped-def]
     """An act: ask `to`."""
-    return lambda actor: actor.ask(to, question, actor.answered, Context(text=context) if context else None, timeout_seconds)
+    return lambda actor: actor.ask(
+        to, question, actor.answered, Context(text=context) if context else None, timeout_seconds
+    )
 
 
 def answer_all(actor: Puppet) -> None:
@@ -240,7 +242,9 @@ def test_a_restarted_actor_gets_no_answers_to_what_its_last_life_asked() -> None
     assert stage.notes(a) == []
 
 
-@pytest.mark.parametrize("then", [lambda sender, answer, context: None, print, PuppetState], ids=["lambda", "print", "class"])
+@pytest.mark.parametrize(
+    "then", [lambda sender, answer, context: None, print, PuppetState], ids=["lambda", "print", "class"]
+)
 def test_an_ask_goes_on_with_a_method_of_the_actor_and_nothing_else(then: object) -> None:
     actor: Actor[PuppetState] = make(Puppet, PuppetState())
     with pytest.raises(ActorError, match="ask needs a method of Puppet"):

@@ -165,9 +165,7 @@ def test_nobody_ever_heard_of_what_a_recovery_does_not_know(
         if what in ("keep", "both"):
             stage.tell(keeper, lambda actor: actor.keep(str(len(actor.state.kept))))
         if what in ("say", "both"):
-            stage.tell(
-                keeper, lambda actor: actor.send(at("n2", "listener"), Note(text=str(len(actor.state.kept))))
-            )
+            stage.tell(keeper, lambda actor: actor.send(at("n2", "listener"), Note(text=str(len(actor.state.kept)))))
         if what == "restart":
             stage.tell(keeper, lambda actor: 1 / 0)
         if what == "wait":
@@ -206,7 +204,9 @@ def test_an_actor_ended_by_its_parent_leaves_no_children_of_held_spawns() -> Non
 def test_asks_held_while_their_actor_fails_are_nothing_for_its_next_life() -> None:
     stage, node, a, _ = a_stage()
     c = stage.puppet(node, "c", Keeper, FOREVER)
-    stage.tell(c, lambda actor: [actor.keep("x"), actor.ask(a, Question(text="?"), actor.answered)], lambda actor: 1 / 0)
+    stage.tell(
+        c, lambda actor: [actor.keep("x"), actor.ask(a, Question(text="?"), actor.answered)], lambda actor: 1 / 0
+    )
     stage.run(60.0)
     assert stage.state(c).answers == []
     assert not node.cells["c"].asks
@@ -230,7 +230,7 @@ def test_the_end_of_a_node_lets_out_what_was_held(world_stop: object) -> None:
     assert stage.notes(other) == ["hello", "durable"]
 
 
-# What may be persisted -------------------------------------------------------------------------------------------------
+# What may be persisted ----------------------------------------------------------------------------------------------
 
 
 class Foreign(msgspec.Struct, frozen=True, tag=True):
@@ -293,7 +293,7 @@ def test_a_recovery_has_no_effects() -> None:
         node.spawn(Talkative, "b", PuppetState())
 
 
-# Compaction ------------------------------------------------------------------------------------------------------------
+# Compaction ---------------------------------------------------------------------------------------------------------
 
 
 class Compacting(Keeper):

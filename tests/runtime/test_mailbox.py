@@ -106,7 +106,7 @@ def test_a_stuck_sender_does_not_hold_up_others() -> None:
     assert max(order.index("b"), order.index("c")) < 200
 
 
-# Poison ----------------------------------------------------------------------------------------------------------------
+# Poison -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_message_that_has_crashed_its_actor_twice_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import ClassVar
 
 import pytest
@@ -59,8 +60,6 @@ def test_one_more_than_the_intensity_goes_up() -> None:
 
 
 def test_backoff_of_many_is_spread_over_the_whole_interval() -> None:
-    import random
-
     chance = random.Random(1)
     waits = [backoff(3, factor=1.0, maximum=60.0, chance=chance) for _ in range(1000)]
     assert 0.0 <= min(waits) < 0.5

@@ -41,7 +41,9 @@ def test_timers_agree_with_a_sorted_list(delays: list[tuple[int, bool]], called_
     stage = Stage()
     a = stage.puppet(stage.node(), "a")
     ids: list[int] = []
-    stage.tell(a, *(lambda actor, d=d, n=n: ids.append(actor.after(d, Note(text=str(n)))) for n, (d, _) in enumerate(delays)))
+    stage.tell(
+        a, *(lambda actor, d=d, n=n: ids.append(actor.after(d, Note(text=str(n)))) for n, (d, _) in enumerate(delays))
+    )
     stage.run(called_off_at + 0.5)
     doomed = [timer for timer, (_, off) in zip(ids, delays, strict=True) if off]
     stage.tell(a, lambda actor: [actor.cancel(timer) for timer in doomed])

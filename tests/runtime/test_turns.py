@@ -44,7 +44,9 @@ def test_messages_travel_between_nodes_in_order() -> None:
     stage = Stage()
     here, there = stage.node("n1"), stage.node("n2")
     a, b = stage.puppet(here, "a"), stage.puppet(there, "b")
-    stage.tell(a, *(lambda actor, number=number: actor.send(at("n2", "b"), Note(text=str(number))) for number in range(9)))
+    stage.tell(
+        a, *(lambda actor, number=number: actor.send(at("n2", "b"), Note(text=str(number))) for number in range(9))
+    )
     assert stage.notes(b) == [str(number) for number in range(9)]
 
 
@@ -145,7 +147,10 @@ def test_an_actor_that_waits_for_its_restart_has_no_turns_though_it_was_schedule
 @settings(max_examples=60, deadline=None)
 @given(
     script=st.lists(
-        st.tuples(st.sampled_from("abc"), st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", *"abc"])), max_size=4)),
+        st.tuples(
+            st.sampled_from("abc"),
+            st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", *"abc"])), max_size=4),
+        ),
         max_size=12,
     ),
     picks=st.integers(min_value=0, max_value=2**32),

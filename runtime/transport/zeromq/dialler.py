@@ -67,7 +67,7 @@ class Dial:
         self._recv = raw(socket).recv
         send = raw(socket).send
         self._monitor = Monitor(hub.loop, socket, self._happened)
-        self._reader = Reader(hub.loop, socket, self._drain)
+        self._reader = Reader(hub.loop, socket, lambda: hub.burst(self._drain))
         self.look = self._reader.look
         self._timeout: asyncio.TimerHandle | None = hub.loop.call_later(
             HANDSHAKE_TIMEOUT_SECONDS, self.fail, f"no answer within {HANDSHAKE_TIMEOUT_SECONDS:g} seconds"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from runtime.codec import as_envelope
@@ -33,6 +33,7 @@ class Hub:
         self.ended = asyncio.Event()
         """Set whenever a session ends."""
         self._waiting: list[ZeroMQSession] = []
+        self._in_burst = False
         self._blocked: dict[ZeroMQSession, None] = {}
         self._retry: asyncio.TimerHandle | None = None
         self._retry_seconds = RETRY_SECONDS
@@ -42,8 +43,23 @@ class Hub:
     def wait(self, session: ZeroMQSession) -> None:
         """Flush `session` when this turn is over."""
         self._waiting.append(session)
-        if len(self._waiting) == 1:
+        if len(self._waiting) == 1 and not self._in_burst:
             self.loop.call_soon(self._flush)
+
+    def burst(self, drain: Callable[[], bool]) -> bool:
+        """Have a burst read, handled by the node and answered, all in one turn of the loop: each turn has its price."""
+        if self._in_burst:  # found by a look at another socket, after sending
+            self.later(self.door.drained)
+            return drain()
+        self._in_burst = True
+        try:
+            more = drain()
+            self.door.drained()
+        finally:
+            if self._waiting:
+                self._flush()
+            self._in_burst = False
+        return more
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []

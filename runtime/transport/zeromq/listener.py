@@ -110,7 +110,7 @@ class Listener:
         self._previous: ZeroMQSession | None = None
         self._closing = False
         self._monitor = Monitor(hub.loop, socket, self._happened)
-        self._reader = Reader(hub.loop, socket, self._drain)
+        self._reader = Reader(hub.loop, socket, lambda: hub.burst(self._drain))
         self.look = self._reader.look
         self._sweeper = hub.loop.call_later(SWEEP_SECONDS, self._sweep)
 

@@ -113,6 +113,7 @@ class Reader:
         self._get = raw(socket).get
         self._open = True
         self._again = False
+        self._reading = False
         self._looked = 0.0
         self._look_due = False
         loop.add_reader(self._descriptor, self.ready)
@@ -125,7 +126,12 @@ class Reader:
             return
         more = True  # also when `drain` raises: what is left must not wait for the next signal
         try:
-            more = self._drain()
+            if not self._reading:  # a look at what came while this burst was answered waits for its end
+                self._reading = True
+                try:
+                    more = self._drain()
+                finally:
+                    self._reading = False
         finally:
             if more and self._open:
                 self._again = True

@@ -40,6 +40,8 @@ class ZeroMQTransport:
     frame_envelopes  sent in one frame at most, up to COALESCED_ENVELOPES; fewer only to measure what that costs
     """
 
+    drains = True
+
     def __init__(
         self,
         key: NodeKey | None = None,

@@ -25,13 +25,13 @@ class Login(Message, frozen=True, kw_only=True, tag="vault.Login"):
     user: str
     password: Secret
     tokens: tuple[Secret, ...] = ()
-    environment: dict[str, Secret] = {}
+    environment: dict[str, Secret] = msgspec.field(default_factory=dict)
 
 
 class VaultState(State):
     master_key: Secret = "correct horse"
-    logins: Annotated[dict[str, str], SECRET] = {}
-    doors: list[str] = []
+    logins: Annotated[dict[str, str], SECRET] = msgspec.field(default_factory=dict)
+    doors: list[str] = msgspec.field(default_factory=list)
 
 
 class Vault(Actor[VaultState]):
@@ -42,11 +42,7 @@ class Vault(Actor[VaultState]):
         raise ValueError(f"no {' or '.join(secrets)} for {message.user}")
 
 
-class Asking(Puppet):
-    pass
-
-
-def crash(directory: Path) -> tuple[Node, Node]:
+def crash(directory: Path) -> Node:
     """A node whose vault has failed."""
     clock = VirtualClock(1_000.0)
     node = Node(
@@ -59,11 +55,11 @@ def crash(directory: Path) -> tuple[Node, Node]:
         crash_reports=CrashReports(directory),
     )
     vault = node.spawn(Vault, "vault", VaultState())
-    asker = node.spawn(Asking, "asker", PuppetState())
+    asker = node.spawn(Puppet, "asker", PuppetState())
     login = Login(user="eve", password="hunter2", tokens=("t-one", "t-two"), environment={"KEY": "k-value"})
     node.post(asker, Do(act=lambda actor: actor.ask(vault, login, actor.answered)))
     clock.settle()
-    return node, node
+    return node
 
 
 SECRETS = ("hunter2", "correct horse", "t-one", "t-two", "k-value")
@@ -86,7 +82,7 @@ def test_no_secret_is_in_the_report_the_log_the_record_or_what_others_are_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        node, _ = crash(tmp_path)
+        node = crash(tmp_path)
     assert node.recorder is not None
     (path,) = tmp_path.iterdir()
     failed = next(turn for turn in node.recorder.turns() if turn.error)

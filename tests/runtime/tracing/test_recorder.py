@@ -57,6 +57,8 @@ def test_heavy_messages_push_out_the_oldest_and_light_ones_do_not() -> None:
     assert 0 < len(recorder) < 64
     assert texts(recorder.turns())[-1] == "63"
     recorder.weigh(50_000)
+    assert len(recorder) < 16
+    recorder.weigh(1_000_000)
     assert len(recorder) == 0
     assert recorder.size_bytes == 0
 

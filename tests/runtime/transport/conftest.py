@@ -75,6 +75,9 @@ class RecordingDoor:
     def received(self, session: Session, envelopes: list[Envelope], size_bytes: int) -> None:
         self.calls.append(Received(session, envelopes, size_bytes))
 
+    def drained(self) -> None:
+        """Everything is noted as it comes."""
+
     def closed(self, session: Session, reason: str) -> None:
         self.calls.append(Closed(session, reason))
 

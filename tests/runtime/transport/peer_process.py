@@ -31,6 +31,9 @@ class Door:
     def received(self, session: Session, envelopes: list[Envelope], size_bytes: int) -> None:
         self.count += len(envelopes)
 
+    def drained(self) -> None:
+        """Everything is noted as it comes."""
+
     def closed(self, session: Session, reason: str) -> None:
         print("closed", reason, flush=True)
 

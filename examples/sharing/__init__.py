@@ -1,0 +1,1 @@
+"""Static partitions against policies that share, on one workload."""
