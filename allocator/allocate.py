@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterator, Sequence
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
 
 from allocator.constants import AGENT_STEPS, UNLIMITED
 from allocator.constraints import holds_for
 from allocator.plan import Grant, Plan, charged_part
-from allocator.records import RoleTerms
 from allocator.resources import EMPTY, Amounts, Quantities, Resources, shrink
 from allocator.roles import top_level
 from allocator.snapshot import (
@@ -87,8 +88,15 @@ class SortedPolicy:
         self, snapshot: Snapshot, agent_ids: Sequence[str], stage: Stage, chance: random.Random, steps: int
     ) -> Plan:
         """Serve the agents one after the other."""
-        if stage == "guarantees" and not any(quota.guarantees for quota in snapshot.quotas.values()):
-            return Plan(visited=len(agent_ids))
+        if stage == "guarantees":
+            wanting = {
+                role: members
+                for role, members in snapshot.wanting.items()
+                if snapshot.quota(top_level(role)).guarantees
+            }
+            if not wanting:
+                return Plan(visited=len(agent_ids))
+            snapshot = msgspec.structs.replace(snapshot, wanting=wanting)
         return _Round(snapshot, self.sorter(snapshot, chance), stage).run(agent_ids, steps)
 
 
@@ -237,7 +245,9 @@ class _Round:
             seen = snapshot.shared.get(agent.agent_id, EMPTY) + self._shared.get(agent.agent_id, EMPTY)
             mine = usable(mine.allocatable_to(role) - seen, framework)
         offer = self._bounded(agent, mine, role)
-        return offer if self._is_enough(agent, offer, minimum_for(snapshot, terms, self._minimum)) else EMPTY
+        own = terms.minimum if terms is not None else None
+        minimum = self._minimum if own is None else _compiled(snapshot, own)
+        return offer if self._is_enough(agent, offer, minimum) else EMPTY
 
     def _bounded(self, agent: Agent, mine: Resources, role: str) -> Resources:
         """As much of `mine` as quota and headroom leave."""
@@ -306,11 +316,11 @@ class _Round:
         if any(missing):
             self._unmet[top] = missing
 
-    def _is_enough(self, agent: Agent, offer: Resources, minimum: Sequence[_Minimum]) -> bool:
+    def _is_enough(self, agent: Agent, offer: Resources, minimum: _Minimum | None) -> bool:
         """Whether an offer has one of the minimum amounts."""
         if not offer.items:
             return False
-        if not minimum:
+        if minimum is None:
             return True
         vector = agent.vector if offer is agent.free else scalars_of(self._snapshot.names, offer)
         for needed in minimum:
@@ -322,28 +332,20 @@ class _Round:
         return False
 
 
-_Minimum: TypeAlias = tuple[tuple[int, int], ...]
-"""Amounts that an offer must have, as positions in vectors and thousandths."""
-
-_ABSENT: Final[_Minimum] = ((0, UNLIMITED),)
+_Minimum: TypeAlias = tuple[tuple[tuple[int, int], ...], ...]
+"""Sets of amounts of which an offer must have one, as positions in vectors and thousandths."""
 
 
-def _compiled(snapshot: Snapshot, minimum: tuple[Amounts, ...]) -> tuple[_Minimum, ...]:
-    """Amounts by position; a set with a name that no agent has cannot be met."""
+def _compiled(snapshot: Snapshot, minimum: tuple[Amounts, ...]) -> _Minimum | None:
+    """Amounts by position, without sets that have a name that no agent has; None where no minimum is asked for."""
+    if not minimum:
+        return None
     at = {name: position for position, name in enumerate(snapshot.names)}
     return tuple(
-        tuple((at[name], amount) for name, amount in needed) if all(name in at for name, _ in needed) else _ABSENT
+        tuple((at[name], amount) for name, amount in needed)
         for needed in minimum
+        if all(name in at for name, _ in needed)
     )
-
-
-def minimum_for(
-    snapshot: Snapshot, terms: RoleTerms | None, default: Sequence[_Minimum] | None = None
-) -> Sequence[_Minimum]:
-    """The minimum that holds for a framework in a role."""
-    if terms is not None and terms.minimum is not None:
-        return _compiled(snapshot, terms.minimum)
-    return _compiled(snapshot, snapshot.minimum) if default is None else default
 
 
 def is_remote(snapshot: Snapshot, agent: Agent) -> bool:

@@ -8,12 +8,15 @@ its last moment, so that a refusal for exactly one allocation interval survives 
 from __future__ import annotations
 
 import heapq
+from typing import Final
 
 import msgspec
 
 from allocator.constants import DEFAULT_REFUSE_SECONDS, MAX_REFUSE_SECONDS
 from allocator.resources import Resources
 from allocator.snapshot import Client, Refusal
+
+_LONGEST_SPAN_SECONDS: Final = 64**3
 
 
 def filter_seconds(refuse_seconds: float | None, interval_seconds: float) -> float:
@@ -35,12 +38,14 @@ class Filters(msgspec.Struct, gc=False):
 
     by_agent   agent, then client: what the allocation reads
     by_client  the agents that each client has filters on: what a revive clears
-    expiries   heap of when which agent's filters may end
+    due        by second, the agents whose filters are to be looked at then
+    seconds    heap of the keys of `due`
     """
 
     by_agent: dict[str, dict[Client, tuple[Refusal, ...]]] = {}
     by_client: dict[Client, set[str]] = {}
-    expiries: list[tuple[float, str]] = []
+    due: dict[int, set[str]] = {}
+    seconds: list[int] = []
 
     def refuse(self, client: Client, agent_id: str, resources: Resources, until: float, now: float) -> None:
         """Set a filter. Those that have ended, and those that the new one covers, make room."""
@@ -57,21 +62,44 @@ class Filters(msgspec.Struct, gc=False):
                 if now <= other.until and not (other.until <= until and other.resources in resources)
             ]
             refusals[client] = (*kept, refusal)
-        heapq.heappush(self.expiries, (until, agent_id))
+        self._look_again(agent_id, until, now)
 
     def expire(self, now: float) -> set[str]:
         """Forget what has ended; the agents that it was about."""
+        looked_at: set[str] = set()
+        while self.seconds and self.seconds[0] < now:
+            looked_at |= self.due.pop(heapq.heappop(self.seconds))
         freed: set[str] = set()
-        while self.expiries and self.expiries[0][0] < now:
-            freed.add(heapq.heappop(self.expiries)[1])
-        for agent_id in freed:
+        for agent_id in looked_at:
             for client, refusals in tuple(self.by_agent.get(agent_id, {}).items()):
                 kept = tuple(refusal for refusal in refusals if now <= refusal.until)
-                if not kept:
-                    self._drop(client, agent_id)
-                elif len(kept) < len(refusals):
+                if len(kept) == len(refusals):
+                    continue
+                freed.add(agent_id)
+                if kept:
                     self.by_agent[agent_id][client] = kept
+                else:
+                    self._drop(client, agent_id)
+            left = self.by_agent.get(agent_id)
+            if left:
+                self._look_again(agent_id, min(r.until for refusals in left.values() for r in refusals), now)
         return freed
+
+    def _look_again(self, agent_id: str, until: float, now: float) -> None:
+        """See to it that an agent is looked at when a filter ends: in that second, or earlier if that is far off.
+
+        What ends within 64 s has a second of its own, what ends later shares one of 64, 4,096 or 262,144 s. So an agent
+        is noted a few hundred times at most, however often somebody refuses it for a year.
+        """
+        span = 1
+        while until - now > 64 * span and span < _LONGEST_SPAN_SECONDS:
+            span *= 64
+        second = int(until // span) * span
+        agents = self.due.get(second)
+        if agents is None:
+            agents = self.due[second] = set()
+            heapq.heappush(self.seconds, second)
+        agents.add(agent_id)
 
     def clear_client(self, client: Client) -> None:
         """Forget all that a client refused."""

@@ -16,6 +16,7 @@ from allocator.plan import Grant
 from allocator.quota import Quota
 from allocator.records import Allocation, Conversion, Used
 from allocator.resources import EMPTY, Amounts, Resources, total
+from allocator.roles import lineage
 from allocator.snapshot import (
     Agent,
     Client,
@@ -137,12 +138,25 @@ class Ledger(Sums, kw_only=True):
     def _forget_if_gone(self, framework_id: str) -> None:
         """Drop a removed framework once nothing is held for it."""
         framework = self.frameworks.get(framework_id)
-        if framework is not None and framework.removed:
-            clients = [client for client in self.clients if client[1] == framework_id]
-            if not any(any(self.clients[client].allocated) for client in clients):
-                del self.frameworks[framework_id]
-                for client in clients:
-                    del self.clients[client]
+        if framework is None or not framework.removed:
+            return
+        clients = [client for client in self.clients if client[1] == framework_id]
+        if any(any(self.clients[client].allocated) for client in clients):
+            return
+        del self.frameworks[framework_id]
+        for client in clients:
+            del self.clients[client]
+        self._forget_roles({role for role, _ in clients})
+
+    def _forget_roles(self, roles: set[str]) -> None:
+        """Drop the totals of roles that nobody is in and that have nothing."""
+        inhabited = {
+            path for framework in self.frameworks.values() for role in framework.roles for path in lineage(role)
+        }
+        for path in {path for role in roles for path in lineage(role)} - inhabited:
+            totals = self.roles.get(path)
+            if totals is not None and not any(totals.subtree) and not any(totals.reserved):
+                del self.roles[path]
 
     def _set_wanting(self, role: str, framework_id: str, *, wants: bool) -> None:
         members = self.wanting.get(role)
@@ -164,29 +178,32 @@ class Ledger(Sums, kw_only=True):
         each client, not once for each grant: this is half the cost of a cycle.
         """
         zero = self.zero()
-        gains: dict[Client, list[Vector]] = {}
+        agents, open_now, number = self.agents, self.open, self.last_id
+        gains: dict[Client, tuple[Client, list[Vector]]] = {}
         allocations: list[Allocation] = []
         for grant in grants:
-            agent = self.agents[grant.agent_id]
+            agent = agents[grant.agent_id]
             client = (grant.role, grant.framework_id)
-            self.last_id += 1
-            allocation = Allocation(self.last_id, grant.framework_id, grant.role, grant.agent_id, grant.resources)
-            self.open[self.last_id] = allocation
+            number += 1
+            allocation = Allocation(number, grant.framework_id, grant.role, grant.agent_id, grant.resources)
+            open_now[number] = allocation
             allocations.append(allocation)
-            agent.open = (*agent.open, self.last_id)
-            if not (agent.plain and grant.resources is agent.free):
+            agent.open = (*agent.open, number)
+            free = agent.free
+            if grant.resources is not free or not agent.plain:
                 self._grant_part(agent, client, grant.resources)
                 continue
-            vectors = gains.get(client)
-            if vectors is None:
-                gains[client] = [agent.vector]
-            else:
-                vectors.append(agent.vector)
+            gain = gains.get(client)
+            if gain is None:
+                gain = gains[client] = (client, [])
+            client, vectors = gain  # the same object for all its agents: there may be very many
+            vectors.append(agent.vector)
             held = agent.held.get(client)
-            agent.held[client] = agent.free if held is None else held + agent.free
+            agent.held[client] = free if held is None else held + free
             agent.free = EMPTY
             agent.vector = agent.surplus = zero
-        for client, vectors in gains.items():
+        self.last_id = number
+        for client, vectors in gains.values():
             gained = tuple(map(sum, zip(*vectors, strict=True)))
             self.count_held(client, gained, gained, len(vectors))
             self.surplus = subtract(self.surplus, gained)

@@ -33,6 +33,9 @@ GO = b"go"
 START = "start"
 """What a failure names as its step when the command itself could not be executed."""
 
+EVERY_SIGNAL = signal.valid_signals()
+"""Made once, in the zygote."""
+
 _SETUP_FAILED = 125
 """Exit status of an init that could not do its plan; nobody reads it but people."""
 
@@ -60,7 +63,7 @@ def run(plan_file: int, control: int, status_file: int, standard: list[int]) -> 
 
 
 def _live(plan_file: int, control: int, status_file: int) -> int:
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    signal.pthread_sigmask(signal.SIG_BLOCK, EVERY_SIGNAL)
     # The zygote has set all others to their defaults before, and handles this one.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
@@ -161,9 +164,8 @@ def _start_forked(kernel: steps.LinuxKernel, plan: dict[str, Any]) -> int:
 
 def _supervise(command: int) -> int:
     """Reap and pass signals on until the command ends; its wait status."""
-    every = signal.valid_signals()
     while True:
-        caught = signal.sigwaitinfo(every).si_signo
+        caught = signal.sigwaitinfo(EVERY_SIGNAL).si_signo
         if caught != signal.SIGCHLD:
             try:
                 os.kill(command, caught)

@@ -24,7 +24,7 @@ import msgspec
 from containerizer import init, linux, zygote
 from containerizer.errors import ContainerizerError, LauncherError
 from containerizer.plan import LaunchPlan
-from containerizer.processes import Process, command_of, start_time_of
+from containerizer.processes import Process, command_of, raise_descriptor_limit, start_time_of
 
 CONCURRENT_LAUNCHES: Final = 16
 """Launches under way at once: enough to keep the zygote busy, few enough not to run out of descriptors."""
@@ -234,6 +234,7 @@ class Launcher:
                 "-S",
                 str(zygote.__file__),
                 str(self._directory),
+                str(raise_descriptor_limit()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

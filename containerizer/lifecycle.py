@@ -44,6 +44,14 @@ CLEANUP_SECONDS: Final = 60.0
 """For which a cleanup is tried again (Mesos: `cgroups_destroy_timeout`)."""
 
 
+_NOT_YET: Final = {
+    "tty": "terminals are not given to containers",
+    "ports": "ports of the host are not led into containers",
+    "gpus": "GPUs are not granted to containers",
+}
+"""What a spec can ask for and no isolator provides: asking is an error, not something to ignore."""
+
+
 class Running(msgspec.Struct):
     """What a launch has made. pidfd: of the init, the caller's to close."""
 
@@ -123,6 +131,9 @@ class Lifecycle:
         return Running(container, process, pidfd, not_isolated)
 
     def _check_supported(self, spec: ContainerSpec) -> None:
+        for field, text in _NOT_YET.items():
+            if getattr(spec, field):
+                raise Unsupported(f"{text}: leave {field} out of the spec")
         names = {isolator.name for isolator in self._isolators}
         for namespace in spec.namespaces or ():
             if f"namespaces/{namespace.value}" not in names:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +28,17 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     start_time: int
     command: int = 0
     whole: bool = False
+
+
+@functools.cache
+def raise_descriptor_limit() -> int:
+    """Allow this process as many descriptors as it may have; returns how many it had, which is for its children.
+
+    A containerizer holds up to three for each container.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft
 
 
 def start_time_of(pid: int) -> int | None:

@@ -31,6 +31,9 @@ from containerizer.messages import ContainerExited, Limitation
 from containerizer.processes import Process
 from containerizer.spec import ContainerSpec, Limits, Record
 
+STAGE = ".dev"
+"""Below the work directory: where every container puts its /dev together, on mounts of its own."""
+
 
 class LaunchRecord(Record, frozen=True, kw_only=True):
     """A container begins. The spec has lost its secrets; boot_id: of the machine when it was launched."""
@@ -150,8 +153,10 @@ class Records:
 
     def close(self) -> None:
         """Leave no empty directory behind."""
-        with contextlib.suppress(OSError):
-            self._work.rmdir()
+        # OSError: containers are left, or root file systems that were unpacked, or there was nothing.
+        for directory in (self._work / STAGE, self._work):
+            with contextlib.suppress(OSError):
+                directory.rmdir()
 
     def remove(self, container_id: str) -> None:
         """Forget it; no error if it is not known."""

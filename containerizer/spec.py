@@ -183,17 +183,18 @@ class ContainerSpec(Record, frozen=True, kw_only=True):
                   `--sandbox_directory`)
     stdout, stderr  files, relative to the sandbox; appended to
     stdin         file to read, relative to the sandbox; empty for /dev/null
-    tty           a terminal instead of the three files: what it shows is copied to `stdout`
+    tty           a terminal instead of the three files; no isolator provides it: refused
     namespaces    of its own; None leaves the choice to the containerizer's isolation. Where the host cannot make one
                   that is listed here, the launch is refused
-    root, volumes, ports, rlimits, limits   see their types
+    root, volumes, rlimits, limits   see their types
+    ports         led into a network of its own; no isolator provides it: refused
     capabilities  Linux capabilities it may ever have (``CAP_NET_BIND_SERVICE``, ...); None for the isolation's default
     no_new_privileges  set-uid programs gain nothing
     seccomp       path of a profile in Docker's JSON form, ``default`` for ours, ``unconfined`` for none, empty for the
                   isolation's choice
     hostname      with a UTS namespace; empty for the container id's last part
     shm_bytes     size of /dev/shm with an IPC namespace
-    gpus          how many; granted as devices
+    gpus          how many; no isolator provides them: refused
     shares_limits nested only: counted in its parent's limits (Mesos: `share_cgroups`)
     debug         nested only: joins its parent's namespaces and sees what the parent sees
     kill_grace_seconds  between SIGTERM and SIGKILL when it is destroyed gracefully

@@ -1,9 +1,10 @@
 """The zygote: a small process with one thread that is cloned to make containers.
 
-Run as ``python -I -S zygote.py RUNTIME_DIRECTORY``. Cloning a process that has threads deadlocks (the child finds locks
-held by threads that it has not) and cloning a large one copies a large page table; so the containerizer, which has both
-a past and threads, asks this process instead. It outlives the containerizer, which finds it again by the socket
-``zygote.sock`` in a directory that only its user can enter; an exclusive lock on ``zygote.lock`` keeps it the only one.
+Run as ``python -I -S zygote.py RUNTIME_DIRECTORY DESCRIPTORS``. Cloning a process that has threads deadlocks (the child
+finds locks held by threads that it has not) and cloning a large one copies a large page table; so the containerizer,
+which has both a past and threads, asks this process instead. It outlives the containerizer, which finds it again by the
+socket ``zygote.sock`` in a directory that only its user can enter; an exclusive lock on ``zygote.lock`` keeps it the
+only one.
 Nothing depends on its life: containers write their own status and are watched by pidfd, so a killed zygote is simply
 started again.
 
@@ -26,6 +27,7 @@ import fcntl
 import gc
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -244,9 +246,13 @@ def _listen() -> socket.socket:
     return listener
 
 
-def main(directory: str) -> None:
-    """Detach, and serve `directory`; the starting process returns once requests are accepted."""
+def main(directory: str, descriptors: int) -> None:
+    """Detach, and serve `directory`; the starting process returns once requests are accepted.
+
+    descriptors  that a container may have unless its spec says otherwise; the containerizer has taken more for itself
+    """
     os.chdir(directory)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     reader, writer = os.pipe()
     if os.fork():
         os.close(writer)
@@ -274,4 +280,4 @@ def main(directory: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

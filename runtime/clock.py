@@ -89,7 +89,7 @@ class VirtualClock:
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call `callback` at the present virtual time, after what is already due."""
-        self.call_at(self._now, callback)
+        heapq.heappush(self._queue, (self._now, next(self._order), _VirtualHandle(callback)))
 
     def step(self) -> bool:
         """Run the next callback, moving time to it; False when there is none."""
@@ -117,6 +117,12 @@ class VirtualClock:
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass, running everything that falls due, in order."""
         end = self._now + seconds
-        while (due := self.next_at()) is not None and due <= end:
-            self.step()
+        queue = self._queue
+        while queue and queue[0][0] <= end:
+            when, _, handle = heapq.heappop(queue)
+            callback = handle.callback
+            if callback is not None:
+                self._now = when
+                handle.callback = None
+                callback()
         self._now = end

@@ -119,7 +119,7 @@ class Lifecycle:
                 cell.actor.cancel_tasks()
                 try:
                     cell.actor.close()
-                except Exception:  # noqa: BLE001  whatever an edge leaves behind, the others go on
+                except Exception:  # whatever an edge leaves behind, the others go on
                     self._node.log.exception("closing %s failed", cell.name)
         self._node.links.ended(cell, reason)
 
@@ -213,7 +213,7 @@ class Lifecycle:
         cell.restarting = self._node.clock.call_at(self._node.now() + delay, restart)
 
     def _forget_last_life(self, cell: Cell) -> None:
-        """What the last life said to itself, asked or was linked to is nothing for the next; what others said waits on."""
+        """What the last life said to itself, asked or watched is nothing for the next; what others said waits on."""
         waiting = list(cell.queue)
         cell.queue.clear()
         for delivery in waiting:

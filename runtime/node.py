@@ -141,6 +141,11 @@ class Node:
         """The state of an actor, to look at between turns (tests, debuggers)."""
         return self.cells[name].actor.state
 
+    def record_turns(self, recorder: FlightRecorder) -> None:
+        """Keep the last turns from now on, on a node that was made without a recorder."""
+        self.recorder = recorder
+        self.record = recorder.record
+
     def add_observer(self, observer: Callable[[Turn], None]) -> None:
         """Let `observer` see every turn as well, after those who see it already."""
         if self.observe is not None and not self._observers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from runtime.clock import Handle
@@ -25,6 +24,9 @@ from runtime.transport.protocol import Envelope, Identity, Posted, Session, Tran
 
 if TYPE_CHECKING:
     from runtime.node import Node
+
+BURST_ENVELOPES: Final = 128
+"""After so many a node handles what has come before it reads on, while it is in the processor's caches."""
 
 NOT_CONNECTED: Final = "no session with its node"
 
@@ -55,6 +57,10 @@ class Peers:
         self._ping_timer: Handle | None = None
         self._stopped = False
         self._sent_before = 0
+        self._drains = transport.drains
+        self._burst_at = 0.0
+        self._burst_bytes = 0
+        self._burst_envelopes = 0
         self.envelopes_in = 0
 
     @property
@@ -200,16 +206,13 @@ class Peers:
             return
         peer.heard = True
         node = self._node
-        if node.recorder is not None:
-            node.recorder.weigh(size_bytes)
         cells = node.cells
-        run_queue = node.run_queue
-        pids = peer.pids
-        now = node.now()
-        self.envelopes_in += len(envelopes)
+        now = self._burst_at = self._burst_at or node.now()
+        self._burst_bytes += size_bytes
+        self._burst_envelopes += len(envelopes)
         for envelope in envelopes:
-            sender = pids.get(envelope.sender)
-            if sender is None:
+            sender = peer.last
+            if sender.name != envelope.sender:
                 sender = self._sender(peer, envelope.sender)
             delivery = (
                 envelope.body,
@@ -225,25 +228,40 @@ class Peers:
                 cell.queue.append(delivery)
                 if not cell.scheduled and not cell.ended:
                     cell.scheduled = True
-                    run_queue.append(cell)
+                    node.run_queue.append(cell)
             elif envelope.to == NODE_ACTOR:
                 self._control(session, envelope.body)
             else:
                 node.deliver(PID(envelope.to, self.identity.node, self.identity.incarnation), delivery)
-        if not self._transport.drains:
+        if not self._drains:
+            self._end_burst()
             node.wake()
+        elif self._burst_envelopes >= BURST_ENVELOPES:
+            self.drained()
 
     def drained(self) -> None:
         """Handle what has come, in the same turn of the loop."""
+        self._end_burst()
         if self._node.run_queue:
             self._node.run_turns()
 
+    def _end_burst(self) -> None:
+        """Account for what came in one go: it has one time of arrival."""
+        if self._node.recorder is not None:
+            self._node.recorder.weigh(self._burst_bytes)
+        self.envelopes_in += self._burst_envelopes
+        self._burst_at = 0.0
+        self._burst_bytes = self._burst_envelopes = 0
+
     def _sender(self, peer: Peer, name: str) -> PID:
         """The pid of a peer's actor, remembered: its node is the session's, whatever the peer says."""
-        pid = PID(name, peer.session.peer.node, peer.session.peer.incarnation)
-        if len(peer.pids) >= SESSION_QUEUE_ENVELOPES:
-            peer.pids.clear()
-        peer.pids[name] = pid
+        pid = peer.pids.get(name)
+        if pid is None:
+            pid = PID(name, peer.session.peer.node, peer.session.peer.incarnation)
+            if len(peer.pids) >= SESSION_QUEUE_ENVELOPES:
+                peer.pids.clear()
+            peer.pids[name] = pid
+        peer.last = pid
         return pid
 
     def closed(self, session: Session, reason: str) -> None:

@@ -21,7 +21,6 @@ from runtime.node import Node
 from runtime.pid import PID
 from runtime.supervision import Supervision
 
-
 GRACE_SECONDS: Final = 1.0
 """For the word that an ask has timed out; a node that has failed does not say it."""
 

@@ -56,12 +56,13 @@ class Route:
 class Peer:
     """What this node keeps of one session."""
 
-    __slots__ = ("heard", "misses", "pids", "session")
+    __slots__ = ("heard", "last", "misses", "pids", "session")
 
     def __init__(self, session: Session) -> None:
-        """`heard` says whether anything came since the last look."""
+        """`heard` says whether anything came since the last look; `last` is the actor that it came from."""
         self.session = session
         self.pids: dict[str, PID] = {}
+        self.last = PID("", session.peer.node, session.peer.incarnation)
         self.heard = True
         self.misses = 0
 

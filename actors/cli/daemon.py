@@ -19,6 +19,7 @@ from typing import Final
 
 import msgspec
 
+import actors.messages.why  # noqa: F401  every daemon knows the question, and says at once that it has no answer
 from runtime.clock import RealClock
 from runtime.errors import KaonError
 from runtime.journal_file import FileJournalStore
@@ -28,6 +29,7 @@ from runtime.process import Notifier, become_daemon
 from runtime.supervision import Restart, Supervision
 from runtime.tracing.crash import CrashReports
 from runtime.tracing.recorder import FlightRecorder
+from runtime.tracing.tracer import spawn_tracer
 from runtime.transport.zeromq.keys import AuthorisedKeys, NodeKey
 from runtime.transport.zeromq.transport import ZeroMQTransport
 
@@ -107,6 +109,7 @@ class Daemon:
         """Run until SIGTERM, SIGINT or a failure; returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop)
+        spawn_tracer(self.node, self._settings.work_dir)
         gc.collect()
         gc.freeze()
         self._notifier.ready()

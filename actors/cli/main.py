@@ -21,12 +21,15 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "offers": ("actors.cli.views:offers", "List offers that frameworks hold."),
     "logs": ("actors.cli.logs:logs", "Show what a task has printed."),
     "kill": ("actors.cli.kill:kill", "End tasks."),
+    "trace": ("actors.cli.trace:trace", "Follow messages through the cluster, live and afterwards."),
+    "why": ("actors.cli.why:why", "Say why a task, a framework or an agent is as it is."),
     "master": ("actors.cli.master:master", "Run a master."),
     "agent": ("actors.cli.agent:agent", "Run an agent."),
     "containerizer": ("actors.cli.containerizer:containerizer", "Run an agent's containerizer."),
     "supervise": ("runtime.supervise:supervise", "Start a daemon, and again when it fails."),
     "keys": ("actors.cli.keys:keys", "Make, list and revoke keys of nodes."),
     "doctor": ("actors.cli.doctor:doctor", "Say what this machine can isolate, and what is missing."),
+    "simulate": ("actors.cli.simulate:simulate", "Simulate a whole cluster on virtual time."),
     "new": ("actors.cli.new:new", "Write the skeleton of a framework."),
 }
 """Name, where the command is, and its line in the help."""

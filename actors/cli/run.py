@@ -27,13 +27,15 @@ from runtime.errors import KaonError
 from runtime.message import EdgeFailed
 from runtime.pid import PID
 from runtime.supervision import Supervision
+from runtime.tracing.recorder import FlightRecorder
+from runtime.tracing.tracer import spawn_tracer
 
 READ_SECONDS: Final = 0.2
 """Between two looks at the output of one running task; many tasks are looked at less often."""
 
 TASKS_AT_FULL_PACE: Final = 20
 
-PATIENCE_SECONDS: Final = 20.0
+PATIENCE_SECONDS: Final = 8.0
 """For an agent that does not answer, while there is output to read."""
 
 HINT_SECONDS: Final = 3.0
@@ -93,6 +95,8 @@ def run(
 
     async def work(tool: Tool) -> int:
         await tool.ask(GetMaster())
+        tool.node.record_turns(FlightRecorder())
+        spawn_tracer(tool.node)
         screen = tool.node.spawn(Screen, "screen", ScreenState(instances=instances))
         state = RunState(
             framework=FrameworkInfo(name=f"kaon run {task_name}", roles=(role,), failover_timeout_seconds=10.0),

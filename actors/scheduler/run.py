@@ -27,6 +27,7 @@ from runtime.pid import PID
 from runtime.program import WHOLE_BUSINESS, watch_end
 from runtime.tracing.crash import CrashReports
 from runtime.tracing.recorder import FlightRecorder
+from runtime.tracing.tracer import spawn_tracer
 from runtime.transport.zeromq.transport import ZeroMQTransport
 
 S = TypeVar("S", bound=SchedulerState)
@@ -83,7 +84,8 @@ async def serve_scheduler(
         given = msgspec.structs.replace(state, masters=state.masters or cluster.masters)
         pid = node.spawn(scheduler_class, name, given, WHOLE_BUSINESS)
         scheduler = cast(Scheduler[S], node.cells[name].actor)
-        node.observe = _Watch(scheduler, watch, say).observe
+        node.add_observer(_Watch(scheduler, watch, say).observe)
+        spawn_tracer(node, folder)
         ended = watch_end(node, pid)
         if inbox is not None:
             passing = loop.create_task(_pass_on(inbox, node, pid, lives_on=folder is not None))

@@ -66,7 +66,9 @@ class EventFiles:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Watch nothing any more. Twice is once."""
+        if self._epoll.closed:
+            return
         for container_id in tuple(self._by_id):
             self.forget(container_id)
         if self._loop is not None:

@@ -22,6 +22,7 @@ from containerizer.isolator import Container, Isolator
 from containerizer.isolators.namespaces import MountNamespace
 from containerizer.messages import Missing
 from containerizer.plan import LaunchPlan, Step
+from containerizer.records import STAGE
 from containerizer.spec import Namespace, RootKind
 
 _NO_SET_UID: Final = linux.MS_NOSUID
@@ -73,8 +74,11 @@ class Filesystem(Isolator):
             if kind is not RootKind.HOST:
                 raise InvalidSpec(f"a {kind.value} root needs a mount namespace: do not leave it out of namespaces")
             return
-        container.directory.mkdir(mode=0o711, exist_ok=True)
-        (container.directory / "dev").mkdir(exist_ok=True)
+        stage = _stage(container)
+        if not stage.is_dir():
+            stage.mkdir(mode=0o711)
+        if container.spec.volumes or kind in {RootKind.DIRECTORY, RootKind.ARCHIVE}:
+            container.directory.mkdir(mode=0o711, exist_ok=True)
         if kind in {RootKind.DIRECTORY, RootKind.ARCHIVE}:
             await self._own_root(container, plan)
         else:
@@ -84,13 +88,15 @@ class Filesystem(Isolator):
     def _host_root(self, container: Container, plan: LaunchPlan) -> None:
         read_only = container.spec.root.kind is RootKind.HOST_READ_ONLY
         sandbox = container.spec.sandbox
+        own = [str(path) for path in (_stage(container), container.directory) if path.exists()]
         for directory in self.host.hidden:
             plan.mounts.append(_cover(directory, "mode=755,size=64k", (sandbox,), locked=True))
+        plan.mounts.append(_cover(str(container.directory.parent), "mode=711,size=64k", (sandbox, *own)))
         if read_only:
             plan.mounts.append(("lock_all", "/"))
             for directory in SCRATCH:
                 if Path(directory).is_dir() and not Path(directory).is_symlink():
-                    keep = (sandbox, str(container.directory))
+                    keep = (sandbox, *own)
                     plan.mounts.append(_cover(directory, "mode=1777", keep))
             plan.mounts.append(("bind", "", sandbox, "", sandbox, False))
             plan.mounts.append(("unlock", sandbox))
@@ -155,7 +161,7 @@ def _devices(container: Container, plan: LaunchPlan) -> Iterable[Step]:
     """Steps that build a /dev beside the old one, whose nodes a user namespace must borrow, and put it in place."""
     if PurePosixPath(container.spec.sandbox).is_relative_to("/dev"):
         return
-    built = str(container.directory / "dev")
+    built = str(_stage(container))
     yield ("mount", "dev", built, "tmpfs", _NO_SET_UID | linux.MS_NOEXEC, "mode=755,size=64k")
     for name, major, minor in DEVICES:
         if Namespace.USER in plan.namespaces:
@@ -168,6 +174,11 @@ def _devices(container: Container, plan: LaunchPlan) -> Iterable[Step]:
         yield ("make_directory", f"{built}/{name}", 0o755)
     yield ("mount", "devpts", f"{built}/pts", "devpts", _NO_SET_UID | linux.MS_NOEXEC, "newinstance,ptmxmode=0666")
     yield ("bind", "", built, plan.root, "/dev", False)
+
+
+def _stage(container: Container) -> Path:
+    """Where a /dev is put together: one place for all, for each container mounts on it what only that one sees."""
+    return container.directory.parent / STAGE
 
 
 def _overlay(lower: str, directory: Path, plan: LaunchPlan) -> Step:

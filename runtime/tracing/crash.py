@@ -17,6 +17,9 @@ from runtime.message import tag_of
 LAST_TURNS: Final = 50
 """Turns of the failed actor that a report tells."""
 
+SHORTEST_SECRET: Final = 4
+"""Of what is looked for in a text: shorter ones would be found in every word."""
+
 
 class CrashReports:
     """Writes one JSON file per failure into a directory. Fields marked secret are left out."""
@@ -79,7 +82,7 @@ def _secrets(value: Any, shown: Any) -> Iterator[str]:
 def _texts(value: Any) -> Iterator[str]:
     """Every text in a secret: in pairs, in bytes, in structs."""
     if isinstance(value, str):
-        if value:
+        if len(value) >= SHORTEST_SECRET:
             yield value
     elif isinstance(value, (bytes, bytearray)):
         yield from _texts(value.decode(errors="ignore"))

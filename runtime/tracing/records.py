@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -86,8 +88,12 @@ class DropRecord(msgspec.Struct, tag="dropped", frozen=True):
 
 
 def class_path(cls: type[object]) -> str:
-    """``module:Name`` of a class."""
-    return f"{cls.__module__}:{cls.__qualname__}"
+    """``module:Name`` of a class; that of a program run with ``python -m`` by the name it was run under."""
+    module = cls.__module__
+    if module == "__main__":
+        spec = getattr(sys.modules[module], "__spec__", None)
+        module = spec.name if spec is not None else module
+    return f"{module}:{cls.__qualname__}"
 
 
 def _foreign(value: Any) -> Any:
@@ -186,7 +192,7 @@ def read_record(value: Mapping[str, Any]) -> TurnRecord:
 
 
 def plain_turn(turn: TurnRecord) -> dict[str, Any]:
-    """A turn as JSON can say it: ids in hexadecimal, addresses as text, bytes as Latin-1 text."""
+    """A turn as JSON can say it: ids in hexadecimal, addresses as text."""
     shown: dict[str, Any] = {
         "trace": f"{turn.trace:016x}",
         "span": f"{turn.span:016x}",
@@ -209,7 +215,16 @@ def _sayable(value: Any) -> Any:
         return {key if isinstance(key, str) else str(key): _sayable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_sayable(item) for item in value]
-    return value.decode("latin-1") if isinstance(value, bytes) else value
+    return _text(value) if isinstance(value, bytes) else value
+
+
+def _text(data: bytes) -> str:
+    """Bytes as text if they are that, else in base 64 behind a word that says so."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = ""
+    return text if text.isprintable() and (text or not data) else f"base64:{base64.b64encode(data).decode()}"
 
 
 def encode_record(turn: TurnRecord) -> bytes:

@@ -65,7 +65,7 @@ class RelayingTracer(TracerBase):
         """Pass an answer back; a tap that began gets a number of this node."""
         if isinstance(answer, AskFailed):
             answer = m.TracerRefused(reason=f"node {context.path[0]} does not answer: {answer.reason}")
-        elif isinstance(answer, m.TapStarted) and not answer.path:
+        elif isinstance(answer, m.TapStarted):
             number = next(self.numbers)
             self.relayed_taps[number] = RelayedTap(context.request.sender, sender, answer.tap)
             self.link(context.request.sender)

@@ -9,7 +9,7 @@ from typing import Final
 
 from runtime.tracing.files import TraceWriter
 
-QUEUE_BYTES: Final = 4 * 1024 * 1024
+QUEUE_BYTES: Final = 32 * 1024 * 1024
 """Of records that wait for the disk."""
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from runtime.effects import Turn
 from runtime.pid import PID
 from runtime.tracing.filters import is_sampled, wanted_by
-from runtime.tracing.messages import TRACER, Counts, Filter, StartTap
+from runtime.tracing.messages import TRACER, Counts, Filter, StartTap, TapData
 from runtime.tracing.records import encode_turn
 from runtime.tracing.sink import FileSink
 
@@ -63,8 +63,11 @@ class Tap:
         self._seen = self._sent = self._sampled = self._rate = self._volume = self._queue = 0
 
     def observe(self, turn: Turn) -> None:
-        """See one turn. A tap that fails ends itself: what it watches must not notice."""
-        if turn.actor.name == TRACER or self.error:
+        """See one turn. A tap that fails ends itself: what it watches must not notice.
+
+        What tracing itself causes is left out, or a tap whose subscriber is on the same node would never be quiet.
+        """
+        if turn.actor.name == TRACER or type(turn.message) is TapData or self.error:
             return
         try:
             if self._wanted is None or self._wanted(turn):

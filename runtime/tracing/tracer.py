@@ -19,10 +19,10 @@ from runtime.pid import PID
 from runtime.supervision import Restart, Supervision
 from runtime.tracing import messages as m
 from runtime.tracing.files import Header, TraceWriter
-from runtime.tracing.filters import BadFilter, check_bounds, wanted_by
-from runtime.tracing.messages import TRACER, Filter, TracerMessage
+from runtime.tracing.filters import BadFilter, check_bounds
+from runtime.tracing.messages import TRACER, TracerMessage
+from runtime.tracing.reading import Reading
 from runtime.tracing.recording import Recording
-from runtime.tracing.records import encode_turn
 from runtime.tracing.sink import FileSink
 from runtime.tracing.tap import Tap
 from runtime.tracing.tracer_base import TracerState, question
@@ -42,6 +42,11 @@ MAX_ANSWER_BYTES: Final = 6_000_000
 RECORDING_BYTES: Final = 1024 * 1024 * 1024
 """Of a recording of a whole life."""
 
+NEVER_FATAL: Final = Supervision(
+    restart=Restart.PERMANENT, intensity=1_000_000, backoff_seconds=0.1, backoff_max_seconds=60.0
+)
+"""A tracer that fails, however often, must not end the process that it watches."""
+
 CLOSE_SECONDS: Final = 2.0
 """For trace files to become whole when the process ends."""
 
@@ -56,6 +61,14 @@ class SinkEnded(TracerMessage, frozen=True, kw_only=True):
     tap: int
 
 
+class ReadOn(TracerMessage, frozen=True, kw_only=True):
+    """From the tracer to itself: go on with what is read under this key."""
+
+    overflow: ClassVar[Overflow] = Overflow.NEVER
+
+    key: int
+
+
 class Report(TracerMessage, frozen=True, kw_only=True):
     """From the tracer to itself: tell subscribers what they missed."""
 
@@ -68,6 +81,7 @@ class Tracer(FilingTracer):
         super().open()
         self.taps: dict[int, Tap] = {}
         self._stopping: dict[int, tuple[Tap, Request | None]] = {}
+        self._readings: dict[int, Reading] = {}
         self._reporting = False
 
     def close(self) -> None:
@@ -241,32 +255,40 @@ class Tracer(FilingTracer):
 
     @question(m.GetTurns)
     def get_turns(self, sender: PID, message: m.GetTurns) -> None:
-        """Read the flight recorder, newest first, as far as the limits go."""
+        """Read the flight recorder. The tracer's own turns are left out: they hold what it answered before."""
         recorder = self.node.recorder
-        turns = recorder.turns() if recorder is not None else []
-        chosen = turns if message.filter == Filter() else list(filter(wanted_by(message.filter), turns))
+        recorded = recorder.turns() if recorder is not None else []
+        turns = [turn for turn in recorded if turn.actor.name != TRACER or turn.error]
         limit_bytes = max(0, min(message.limit_bytes, MAX_ANSWER_BYTES))
-        records: list[bytes] = []
-        size = 0
-        for turn in reversed(chosen[-message.limit :] if message.limit > 0 else []):
-            record = encode_turn(turn)
-            if size + len(record) > limit_bytes:
-                break
-            records.append(record)
-            size += len(record)
-        if recorder is not None:
-            recorder.weigh(size)
-        self.reply(
-            m.Turns(
-                node=self.pid.node,
-                incarnation=self.pid.incarnation,
-                records=b"".join(reversed(records)),
-                left_out=len(chosen) - len(records),
-                recorded=len(turns),
-                since=turns[0].started if turns else 0.0,
-                now=self.node.now(),
-            )
+        key = next(self.numbers)
+        self._readings[key] = Reading(self.request, message, turns, limit_bytes)
+        self._read(key)
+
+    @receive(ReadOn)
+    def read_on(self, sender: PID, message: ReadOn) -> None:
+        """Go on reading."""
+        if sender == self.pid and message.key in self._readings:
+            self._read(message.key)
+
+    def _read(self, key: int) -> None:
+        """Read a little, then let others have their turn, or answer."""
+        reading = self._readings[key]
+        if not reading.step():
+            self.send(self.pid, ReadOn(key=key))
+            return
+        del self._readings[key]
+        if self.node.recorder is not None:
+            self.node.recorder.weigh(reading.size_bytes)
+        answer = m.Turns(
+            node=self.pid.node,
+            incarnation=self.pid.incarnation,
+            records=reading.records,
+            left_out=reading.left_out,
+            recorded=reading.recorded,
+            since=reading.since,
+            now=self.node.now(),
         )
+        self.reply(answer, to=reading.request)
 
     @question(m.GetNode)
     def get_node(self, sender: PID, message: m.GetNode) -> None:
@@ -296,7 +318,7 @@ def spawn_tracer(
         crashes=str(work_dir / "crashes") if work_dir is not None else "",
         operators=operators,
     )
-    pid = node.spawn(Tracer, TRACER, state, Supervision(restart=Restart.PERMANENT))
+    pid = node.spawn(Tracer, TRACER, state, NEVER_FATAL)
     tracer = node.cells[TRACER].actor
     assert isinstance(tracer, Tracer)
     for actor in record:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from allocator import messages as m
 from allocator.actor import Allocator
@@ -20,6 +21,10 @@ from runtime.message import Message
 from runtime.pid import PID
 
 MASTER = PID("master", "test", 1)
+
+# How long an example takes says something about the machine and what else runs on it, nothing about the code.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 class Driver:

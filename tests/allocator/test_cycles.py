@@ -292,3 +292,13 @@ def test_inverse_offers(driver: Any) -> None:
     world.tell(m.UpdateUnavailability(agent_id="s1", unavailability=None))
     world.tell(m.UpdateUnavailability(agent_id="s1", unavailability=window))
     assert asked() == [(owner["s1"], "s1")]
+
+
+def test_agents_without_any_scalar_are_no_trouble(driver: Any, given: Any) -> None:
+    """Nothing of theirs can be an offer by itself, unless a framework asks for no minimum."""
+    world = driver()
+    world.framework("f")
+    assert world.agent("s", "ports:[1-9]") == []
+    offers = world.framework("g", terms=(m.RoleTerms(role="*", minimum=()),))
+    assert given(offers) == {"g": ["s ports:[1-9]"]}
+    assert world.actor.state.counters.policy_failures == 0

@@ -305,6 +305,8 @@ class RealHarness(Harness):
         async def drop() -> None:
             actor.cancel_tasks()
             work.abandon()
+            for one in work.isolators:
+                one.close()
             await asyncio.sleep(0)
 
         self.loop.run_until_complete(drop())
@@ -328,12 +330,10 @@ class RealHarness(Harness):
         self.until(lambda: held.isolator.process_id, "an init that waits")
         return held
 
-    @staticmethod
-    def descendants(pid: int) -> list[int]:
+    def descendants(self, pid: int) -> list[int]:
         return descendants_of(pid)
 
-    @staticmethod
-    def is_gone(pid: int) -> bool:
+    def is_gone(self, pid: int) -> bool:
         return is_gone(pid)
 
     def stop(self) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from containerizer.messages import Kill, Killed, Launch, LaunchFailed, LaunchFailure, Limit
 from containerizer.seccomp.tables import TABLES
-from containerizer.spec import Limits, Namespace, Rlimit, Volume, VolumeKind
+from containerizer.spec import Limits, Namespace, Rlimit, Root, RootKind, Volume, VolumeKind
 
 pytestmark = pytest.mark.root
 
@@ -169,6 +169,17 @@ def test_reaching_the_zygotes_socket(machine: Any) -> None:
 
 def test_reading_records_of_containers(machine: Any) -> None:
     assert attempt(machine, f"ls -A {machine.runtime_directory} | wc -l").strip() == "0"
+
+
+def test_reading_root_file_systems_of_others(machine: Any, build_rootfs: Callable[[Path], Path]) -> None:
+    root = Root(kind=RootKind.DIRECTORY, path=str(build_rootfs(machine.directory / "rootfs")))
+    machine.launch("victim", "echo xyzzy > /secret; exec sleep 600", root=root)
+    work = machine.runtime_directory.with_name("run-work")
+    secret = work / "victim" / "upper" / "secret"
+    machine.until(secret.exists, "the secret")
+    said = attempt(machine, f"cat {secret}; ls {work} | wc -l")
+    assert "xyzzy" not in said
+    assert said.splitlines()[0] == "0"
 
 
 def test_seeing_and_signalling_processes_of_the_host(machine: Any) -> None:

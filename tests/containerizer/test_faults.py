@@ -67,7 +67,7 @@ class FailingStep(Isolator):
 def everything_left(machine: Any, mounts_before: str) -> list[str]:
     """What there should not be."""
     found = [str(path) for path in (machine.runtime_directory / "containers").iterdir()]
-    found += [str(path) for path in machine.runtime_directory.with_name("run-work").iterdir()]
+    found += [str(path) for path in machine.runtime_directory.with_name("run-work").glob("[!.]*")]
     zygote = machine.zygote_pid()
     found += [f"process {pid}" for pid in machine.descendants(zygote) if not machine.is_gone(pid)]
     cgroups = Path(machine.state.host.cgroup_root or "/nonexistent")

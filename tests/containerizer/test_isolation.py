@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from containerizer.messages import Launch, LaunchFailed, LaunchFailure
-from containerizer.spec import Namespace, Rlimit, Root, RootKind, Volume, VolumeKind
+from containerizer.spec import Namespace, PortMapping, Rlimit, Root, RootKind, Volume, VolumeKind
 
 pytestmark = pytest.mark.root
 
@@ -242,6 +242,14 @@ def test_a_debug_container_sees_what_its_parent_sees(machine: Any) -> None:
     said = say(machine, "ls; cat /proc/2/cmdline | tr '\\0' ' '", "pod.debug", debug=True)
     assert "here" in said.split()
     assert "sleep 600" in said
+
+
+@pytest.mark.parametrize(
+    "fields", [{"tty": True}, {"gpus": 1}, {"ports": (PortMapping(host_port=8080, container_port=80),)}], ids=list
+)
+def test_what_cannot_be_had_is_refused_and_not_ignored(machine: Any, fields: dict[str, Any]) -> None:
+    failed = machine.ask(Launch(spec=machine.spec("c1", "true", **fields)), LaunchFailed)
+    assert failed.reason is LaunchFailure.UNSUPPORTED
 
 
 def test_signals_reach_the_command_through_its_init(machine: Any) -> None:

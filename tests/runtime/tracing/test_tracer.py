@@ -12,6 +12,7 @@ from runtime.effects import Turn
 from runtime.tracing import messages as m
 from runtime.tracing.files import read_turns
 from runtime.tracing.messages import Filter
+from runtime.tracing.reading import STEP_TURNS
 from runtime.tracing.records import TurnRecord, turns_in
 from runtime.tracing.tap import QUEUE_BYTES, WINDOW_CHUNKS
 from runtime.tracing.tracer import MAX_TAPS, Tracer
@@ -172,6 +173,32 @@ def test_an_answer_is_bounded_and_says_what_it_left_out(mall: Mall) -> None:
     small = mall.ask(m.GetTurns(filter=chosen, limit_bytes=700))
     assert small.left_out + len(turns_in(small.records)) == 10
     assert len(small.records) <= 700
+
+
+def test_a_long_answer_is_read_in_steps_that_let_others_have_their_turn(mall: Mall) -> None:
+    for place in range(STEP_TURNS):
+        mall.front.post(mall.shop, Order(framework_id=f"f{place}"))
+    mall.world.run(1.0)
+    before = tracer(mall).node.cells["tracer"].turns
+    answer = mall.ask(m.GetTurns(filter=Filter(message_type="shop.Order")))
+    assert [turn.message["framework_id"] for turn in turns_in(answer.records)] == [f"f{n}" for n in range(STEP_TURNS)]
+    assert tracer(mall).node.cells["tracer"].turns - before == 2
+
+
+def test_a_tracer_that_fails_again_and_again_does_not_end_its_node(mall: Mall, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Tracer, *given: object) -> None:
+        raise RuntimeError("a mistake in the tracer")
+
+    mall.ask(m.StartTap())
+    with monkeypatch.context() as patched:
+        patched.setattr(Tracer, "_read", broken)
+        for place in range(10):
+            mall.desk.post(mall.desk.pid("asker"), mall.say(m.GetTurns(limit=place)))
+            mall.world.run(70.0)
+    assert mall.front.failure == ""
+    mall.order("t1")
+    assert mall.front.state_of("shop").packed.keys() == {"t1"}
+    assert isinstance(mall.ask(m.GetTurns()), m.Turns)
 
 
 def test_a_failed_turn_is_found(mall: Mall) -> None:

@@ -1,0 +1,62 @@
+"""One launched task, followed across all processes of a real cluster."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.local import Cluster, wait_until
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A cluster that runs."""
+    work_dir = Path(tempfile.mkdtemp(prefix="kaon-", dir="/tmp"))
+    made = Cluster(work_dir)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.kaon("down", check=False)
+        shutil.rmtree(work_dir, ignore_errors=True)
+
+
+@pytest.mark.root
+def test_a_launched_task_is_followed_through_every_process(cluster: Cluster) -> None:
+    running = cluster.start("run", "sleep", "60")
+    try:
+        wait_until(lambda: any(task["latest_state"] == "RUNNING" for task in cluster.json("ps")), "the task runs")
+        (task,) = cluster.json("ps")
+        task_id = task["info"]["task_id"]
+        turns: list[dict[str, Any]] = json.loads(
+            cluster.kaon("trace", "show", "--task", task_id, "--to", "json").stdout
+        )
+        why = cluster.kaon("why", "task", task_id).stdout
+    finally:
+        running.terminate()
+        running.communicate(timeout=30)
+    launched = next(turn["trace"] for turn in turns if turn["message"]["type"] == "RunTask")
+    mine = [turn for turn in turns if turn["trace"] == launched]
+    spans = {turn["span"]: turn for turn in mine}
+    assert [turn["message"]["type"] for turn in mine if turn["parent"] and turn["parent"] not in spans] == []
+    parents = {
+        turn["message"]["type"]: spans[turn["parent"]]["message"]["type"] for turn in mine if turn["parent"] in spans
+    }
+    assert parents["RunTask"] == "Accept"
+    assert parents["Accept"] == "Offers"
+    assert parents["containerizer.Launched"] == "containerizer.LaunchEnded"
+    assert parents["containerizer.LaunchEnded"] == "containerizer.Launch"
+    assert parents["Update"] == "StatusUpdate"
+    actors = {turn["actor"].partition("@")[0] for turn in mine}
+    assert {"scheduler", "master", "allocator", "agent", "containerizer"} <= actors
+    assert len({turn["actor"].partition("@")[2] for turn in mine}) == 4
+    place = {turn["span"]: at for at, turn in enumerate(mine)}
+    assert all(place[turn["parent"]] < place[turn["span"]] for turn in mine if turn["parent"])
+    assert "it is RUNNING" in why
+    assert f"kaon trace show {launched}" in why
