@@ -16,6 +16,7 @@ from runtime.codec import Codec
 from runtime.constants import COALESCED_ENVELOPES
 from runtime.node import Node
 from runtime.pid import PID
+from runtime.process import tune_collector
 from runtime.tracing.recorder import FlightRecorder
 from runtime.transport.protocol import Identity
 from runtime.transport.zeromq import handshake
@@ -30,7 +31,8 @@ PEERS = 1_000
 async def running_node(
     node_id: str, key: NodeKey | None = None, envelopes: int = COALESCED_ENVELOPES
 ) -> AsyncIterator[Node]:
-    """A node with its recorder on; without a key it is an insecure one. It sends so many envelopes a frame at most."""
+    """A node as daemons have it, recorder on; insecure without a key. It sends so many envelopes a frame at most."""
+    tune_collector()
     loop = asyncio.get_running_loop()
     transport = ZeroMQTransport(key, insecure=key is None, frame_envelopes=envelopes)
     node = Node(node_id, transport, RealClock(loop), recorder=FlightRecorder())

@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -75,6 +76,7 @@ class VirtualClock:
         self.ticks = self.now
         self.epoch = 0.0
         self._queue: list[tuple[float, int, _VirtualHandle]] = []
+        self._soon: deque[tuple[int, Callable[[], None]]] = deque()
         self._order = itertools.count()
 
     def now(self) -> float:
@@ -89,40 +91,55 @@ class VirtualClock:
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call `callback` at the present virtual time, after what is already due."""
-        heapq.heappush(self._queue, (self._now, next(self._order), _VirtualHandle(callback)))
+        self._soon.append((next(self._order), callback))
 
     def step(self) -> bool:
         """Run the next callback, moving time to it; False when there is none."""
-        while self._queue:
-            when, _, handle = heapq.heappop(self._queue)
-            if handle.callback is None:
-                continue
-            self._now = when
-            callback, handle.callback = handle.callback, None
+        due = self.next_at()
+        if due is None:
+            return False
+        self._now = due
+        self._run_next()
+        return True
+
+    def _run_next(self) -> None:
+        """Run the first of what is due now."""
+        queue, soon = self._queue, self._soon
+        if soon and not (queue and queue[0][0] <= self._now and queue[0][1] < soon[0][0]):
+            soon.popleft()[1]()
+            return
+        handle = heapq.heappop(queue)[2]
+        callback, handle.callback = handle.callback, None
+        if callback is not None:
             callback()
-            return True
-        return False
 
     def next_at(self) -> float | None:
         """When the next callback is due; None when nothing is scheduled."""
         while self._queue and self._queue[0][2].callback is None:
             heapq.heappop(self._queue)
+        if self._soon:
+            return self._now
         return self._queue[0][0] if self._queue else None
 
     def settle(self) -> None:
         """Run everything that is due now, and what that causes now, without moving time."""
         while (due := self.next_at()) is not None and due <= self._now:
-            self.step()
+            self._run_next()
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass, running everything that falls due, in order."""
         end = self._now + seconds
-        queue = self._queue
-        while queue and queue[0][0] <= end:
-            when, _, handle = heapq.heappop(queue)
-            callback = handle.callback
-            if callback is not None:
-                self._now = when
-                handle.callback = None
-                callback()
+        queue, soon, pop = self._queue, self._soon, heapq.heappop
+        while True:
+            if soon and not (queue and queue[0][0] <= self._now and queue[0][1] < soon[0][0]):
+                soon.popleft()[1]()
+            elif queue and queue[0][0] <= end:
+                when, _, handle = pop(queue)
+                callback = handle.callback
+                if callback is not None:
+                    self._now = when
+                    handle.callback = None
+                    callback()
+            else:
+                break
         self._now = end

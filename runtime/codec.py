@@ -27,16 +27,16 @@ from runtime.message import Message, declared_count, message_types
 from runtime.pid import PID
 from runtime.transport.protocol import Envelope, Posted
 
-_UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
+UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
 UNENCODABLE: Final = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 """What encoding raises for a message that holds what MessagePack cannot say."""
 
-_UNSUSPICIOUS_BYTES: Final = 2048
+UNSUSPICIOUS_BYTES: Final = 2048
 """Frames up to this size hold no more than COALESCED_ENVELOPES: an envelope has 8 bytes at the very least."""
 
 _DETAIL_CHARACTERS: Final = 200
 
-assert _UNSUSPICIOUS_BYTES // 8 <= COALESCED_ENVELOPES
+assert UNSUSPICIOUS_BYTES // 8 <= COALESCED_ENVELOPES
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -145,15 +145,24 @@ class Codec:
             taken.append(posted)
         return Frame(_list_header(len(parts)) + b"".join(parts) if parts else b"", taken, unfit)
 
+    def small_frames(self) -> Callable[[bytes], list[Envelope]]:
+        """What decodes frames of UNSUSPICIOUS_BYTES at most, for one burst: `decode` without its questions.
+
+        It raises one of `UNDECODABLE`.
+        """
+        if declared_count() != self._declared:
+            self._build()
+        return self._whole
+
     def decode(self, frame: bytes) -> list[Envelope]:
         """The envelopes of a frame. Raises :class:`InvalidMessage` if any is bad: :meth:`salvage` tells which."""
         if declared_count() != self._declared:
             self._build()
-        if len(frame) > _UNSUSPICIOUS_BYTES and (refusal := _oversize(frame)) is not None:
+        if len(frame) > UNSUSPICIOUS_BYTES and (refusal := _oversize(frame)) is not None:
             raise InvalidMessage(refusal.detail)
         try:
             return self._whole(frame)
-        except _UNDECODABLE as error:
+        except UNDECODABLE as error:
             raise InvalidMessage(printable(str(error))) from None
 
     def salvage(self, frame: bytes) -> tuple[list[Envelope], list[Refusal]]:
@@ -162,14 +171,14 @@ class Codec:
             return [], [refusal]
         try:
             raws = _raws.decode(frame)
-        except _UNDECODABLE as error:
+        except UNDECODABLE as error:
             return [], [Refusal("malformed_frame", printable(f"no list of envelopes: {error}"))]
         envelopes: list[Envelope] = []
         refusals: list[Refusal] = []
         for raw in raws:
             try:
                 envelopes.append(self._single(raw))
-            except _UNDECODABLE as error:
+            except UNDECODABLE as error:
                 refusals.append(self._classify(raw, str(error)))
         return envelopes, refusals
 
@@ -178,11 +187,11 @@ class Codec:
             return Refusal("too_large", f"an envelope has at most {MAX_MESSAGE_BYTES} bytes")
         try:
             header = _header.decode(raw)
-        except _UNDECODABLE as bad:
+        except UNDECODABLE as bad:
             return Refusal("malformed_envelope", printable(str(bad)))
         try:
             tag = _tagged.decode(header.body).type
-        except _UNDECODABLE as bad:
+        except UNDECODABLE as bad:
             return Refusal("malformed_envelope", printable(f"the body is no message: {bad}"))
         if tag not in self._known:
             return Refusal("unknown_type", printable(f"no message type is called {tag!r}"))

@@ -28,7 +28,7 @@ from runtime.peers import Peers
 from runtime.pid import PID, is_node_id
 from runtime.supervision import Supervision
 from runtime.tracing.crash import CrashReports
-from runtime.tracing.recorder import FlightRecorder
+from runtime.tracing.recorder import FlightRecorder, Moment
 from runtime.transport.protocol import Identity, Transport
 from runtime.turns import Turns
 
@@ -75,7 +75,7 @@ class Node:
         self.roots: dict[str, Cell] = {}
         self.run_queue: deque[Cell] = deque()
         self.recorder = recorder
-        self.record: Callable[[Turn], None] | None = recorder.record if recorder is not None else None
+        self.record: Callable[[Turn | Moment], None] | None = recorder.record if recorder is not None else None
         self.observe: Callable[[Turn], None] | None = None
         self._observers: list[Callable[[Turn], None]] = []
         self.choose: Callable[[deque[Cell]], int] | None = None

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from msgspec.structs import astuple
+
+from runtime.actor import Delivery
 from runtime.clock import Handle
 from runtime.codec import as_envelope
 from runtime.constants import (
@@ -51,7 +54,7 @@ class Peers:
         self._node = node
         self.identity: Identity = node.identity
         self._transport = transport
-        self._peers: dict[int, Peer] = {}
+        self._peers: dict[Session, Peer] = {}
         self.routes: dict[str, Route] = {}
         self._dials: dict[str, Dial] = {}
         self._ping_timer: Handle | None = None
@@ -179,7 +182,7 @@ class Peers:
 
     def opened(self, session: Session) -> None:
         """A session is there: everything that waited for it goes out."""
-        self._peers[id(session)] = Peer(session)
+        self._peers[session] = Peer(session)
         self.routes.setdefault(session.peer.node, Route()).add(session)
         self._keep_pinging()
         dial = self._dials.get(session.address) if session.address else None
@@ -201,7 +204,7 @@ class Peers:
 
     def received(self, session: Session, envelopes: list[Envelope], size_bytes: int) -> None:
         """Put what came into mailboxes."""
-        peer = self._peers.get(id(session))
+        peer = self._peers.get(session)
         if peer is None:
             return
         peer.heard = True
@@ -210,29 +213,28 @@ class Peers:
         now = self._burst_at = self._burst_at or node.now()
         self._burst_bytes += size_bytes
         self._burst_envelopes += len(envelopes)
+        sender = peer.last
+        queue: deque[Delivery] | None = None  # of the actor `receiver`, while it takes what comes
+        receiver, bound = "", 0
         for envelope in envelopes:
-            sender = peer.last
-            if sender.name != envelope.sender:
-                sender = self._sender(peer, envelope.sender)
-            delivery = (
-                envelope.body,
-                sender,
-                envelope.trace,
-                envelope.span,
-                envelope.parent,
-                envelope.answers,
-                now,
-            )
-            cell = cells.get(envelope.to)
-            if cell is not None and len(cell.queue) < cell.bound and not cell.crashes:
-                cell.queue.append(delivery)
-                if not cell.scheduled and not cell.ended:
-                    cell.scheduled = True
-                    node.run_queue.append(cell)
-            elif envelope.to == NODE_ACTOR:
-                self._control(session, envelope.body)
+            to, name, trace, span, parent, body, answers = astuple(envelope)
+            if name != sender.name:
+                sender = self._sender(peer, name)
+            if to != receiver:
+                receiver, queue = to, None
+                cell = cells.get(to)
+                if cell is not None and not cell.crashes:
+                    queue, bound = cell.queue, cell.bound
+                    if not cell.scheduled and not cell.ended:
+                        cell.scheduled = True
+                        node.run_queue.append(cell)
+            if queue is not None and len(queue) < bound:
+                queue.append((body, sender, trace, span, parent, answers, now))
+            elif to == NODE_ACTOR:
+                self._control(session, body)
             else:
-                node.deliver(PID(envelope.to, self.identity.node, self.identity.incarnation), delivery)
+                delivery = (body, sender, trace, span, parent, answers, now)
+                node.deliver(PID(to, self.identity.node, self.identity.incarnation), delivery)
         if not self._drains:
             self._end_burst()
             node.wake()
@@ -266,7 +268,7 @@ class Peers:
 
     def closed(self, session: Session, reason: str) -> None:
         """A session is over: links break, asks that wait for its node fail."""
-        if self._peers.pop(id(session), None) is None:
+        if self._peers.pop(session, None) is None:
             return
         reason = f"session lost: {reason}"
         peer, address = session.peer, session.address

@@ -5,6 +5,7 @@ Linux only where `prctl` is needed; elsewhere those functions say that they coul
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -22,6 +23,9 @@ PARENT_VARIABLE: Final = "KAON_PARENT"
 
 NOTIFY_VARIABLE: Final = "KAON_NOTIFY_FD"
 """Environment: number of the descriptor on which a supervisor listens."""
+
+YOUNG_OBJECTS: Final = 20_000
+"""Objects made before the youngest are looked at."""
 
 NAME_BYTES: Final = 15
 """Of a process's short name (prctl(2), PR_SET_NAME)."""
@@ -62,6 +66,17 @@ def die_with_parent(
     if expected and os.getppid() != expected:
         os.kill(os.getpid(), signal_number)
     return True
+
+
+def tune_collector() -> None:
+    """Set the garbage collector for a node: what is there by now stays, and what comes is looked at in larger portions.
+
+    Messages and deliveries hold no cycles, they only pass through in thousands; looking at every 700th of them, as
+    Python does by itself, costs a tenth of a flood.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 10, 50)
 
 
 def become_daemon(name: str) -> Notifier:

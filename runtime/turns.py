@@ -74,6 +74,13 @@ class Turns:
                         self.apply(cell, turn)
                     else:
                         node.durability.apply(cell, turn)
+                elif observe is None:
+                    if record is not None:
+                        record((pid, delivery, started, ended))
+                    if cell.ended:
+                        break
+                    started = ended
+                    continue
                 else:
                     turn = Turn(pid, sender, message, trace, span, parent, received, started, ended, _NOTHING)
             except UnhandledMessage:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -25,7 +24,7 @@ from runtime.errors import KaonError
 from runtime.journal_file import FileJournalStore
 from runtime.logs import setup_logs
 from runtime.node import Node
-from runtime.process import Notifier, become_daemon
+from runtime.process import Notifier, become_daemon, tune_collector
 from runtime.supervision import Restart, Supervision
 from runtime.tracing.crash import CrashReports
 from runtime.tracing.recorder import FlightRecorder
@@ -110,8 +109,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop)
         spawn_tracer(self.node, self._settings.work_dir)
-        gc.collect()
-        gc.freeze()
+        tune_collector()
         self._notifier.ready()
         await self._ended.wait()
         self._notifier.stopping()

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
+from runtime.actor import Delivery
 from runtime.constants import RECORDER_BYTES, RECORDER_TURNS
 from runtime.effects import Turn
+from runtime.pid import PID
 
 ASSUMED_TURN_BYTES: Final = 512
 """What a turn without bulk is taken to weigh: the structs of a turn and of a small message."""
 
 SEGMENTS: Final = 16
 """Parts that the ring is dropped in when it weighs too much; one more turn costs nothing but an append."""
+
+
+Moment: TypeAlias = tuple[PID, Delivery, float, float]
+"""A turn without effects, as its node has it: actor, what was delivered, started, ended. Most are never looked at, and
+making a Turn of each would cost a fifth of it."""
 
 
 class FlightRecorder:
@@ -24,11 +32,11 @@ class FlightRecorder:
 
     def __init__(self, turns: int = RECORDER_TURNS, limit_bytes: int = RECORDER_BYTES) -> None:
         """Keep at most `turns` turns and about `limit_bytes` bytes."""
-        self._ring: deque[Turn] = deque(maxlen=turns)
+        self._ring: deque[Turn | Moment] = deque(maxlen=turns)
         self._limit_bytes = limit_bytes
         self._weighed_bytes = 0
         self._segment = max(1, turns // SEGMENTS)
-        self.record = self._ring.append
+        self.record: Callable[[Turn | Moment], None] = self._ring.append
 
     def weigh(self, size_bytes: int) -> None:
         """Say that messages of so many bytes came in; forgets old turns when it is too much."""
@@ -55,8 +63,17 @@ class FlightRecorder:
 
     def turns(self, last: int | None = None, actor: str | None = None) -> list[Turn]:
         """The recorded turns, oldest first: those of one actor, the last so many."""
-        chosen = [turn for turn in self._ring if actor is None or turn.actor.name == actor]
+        turns = map(_turn, self._ring)
+        chosen = [turn for turn in turns if actor is None or turn.actor.name == actor]
         return chosen if last is None else chosen[-last:]
 
     def __len__(self) -> int:
         return len(self._ring)
+
+
+def _turn(kept: Turn | Moment) -> Turn:
+    """What is in the ring, as a Turn."""
+    if isinstance(kept, Turn):
+        return kept
+    pid, (message, sender, trace, span, parent, _, received), started, ended = kept
+    return Turn(pid, sender, message, trace, span, parent, received, started, ended, [])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.cli.local import runtime_base
 from tests.integration.local import Cluster, wait_until
 
 pytestmark = [pytest.mark.serial, pytest.mark.timeout(300)]
@@ -17,8 +18,18 @@ def mounts() -> set[str]:
     return {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
 
 
+def cgroups() -> set[Path]:
+    return {path for path in Path("/sys/fs/cgroup").rglob("*kaon*") if path.is_dir()}
+
+
+def sockets() -> set[str]:
+    """Paths of all Unix sockets that have one."""
+    lines = Path("/proc/net/unix").read_text().splitlines()[1:]
+    return {fields[7] for line in lines if len(fields := line.split()) > 7 and "kaon" in fields[7]}
+
+
 def test_a_cluster_runs_commands_and_leaves_nothing_behind(cluster: Cluster) -> None:
-    before = mounts()
+    before = (mounts(), cgroups(), sockets())
     text = cluster.up("--agents", "2", "--attributes", "rack:a", "--attributes", "rack:b")
     assert f"kaon: ready http://127.0.0.1:{cluster.port + 10}" in text
 
@@ -50,8 +61,9 @@ def test_a_cluster_runs_commands_and_leaves_nothing_behind(cluster: Cluster) -> 
     assert last.wait(30) != 0
     last.communicate()
     assert cluster.processes() == []
-    assert mounts() == before
-    assert [path for path in cluster.work_dir.rglob("*") if path.is_socket()] == []
+    assert (mounts(), cgroups(), sockets()) == before
+    left = [path for top in (cluster.work_dir, runtime_base()) for path in top.rglob("*") if path.is_socket()]
+    assert left == []
 
 
 def test_interrupting_a_run_kills_its_task(cluster: Cluster) -> None:

@@ -16,8 +16,8 @@ from typing import Final
 import msgspec
 import zmq
 
+from runtime.codec import UNDECODABLE, UNSUSPICIOUS_BYTES
 from runtime.constants import HANDSHAKE_TIMEOUT_SECONDS, TURNS_PER_PUMP
-from runtime.errors import InvalidMessage
 from runtime.transport.admission import Admission, Unacceptable
 from runtime.transport.protocol import Identity
 from runtime.transport.zeromq import handshake
@@ -130,6 +130,7 @@ class Listener:
         """Read a burst; True if there may be more."""
         recv, sessions = self._recv, self._sessions
         decode, received = self._hub.codec.decode, self._hub.door.received
+        small = self._hub.codec.small_frames()
         session = self._previous
         left = TURNS_PER_PUMP
         try:
@@ -143,8 +144,8 @@ class Listener:
                 session = known
                 frame = recv(_NOBLOCK)
                 try:
-                    envelopes = decode(frame)
-                except InvalidMessage:
+                    envelopes = small(frame) if len(frame) <= UNSUSPICIOUS_BYTES else decode(frame)
+                except UNDECODABLE:
                     left -= 1
                     self._unusual(session, frame)
                     continue
