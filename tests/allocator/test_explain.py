@@ -15,6 +15,7 @@ GPU = "cpus:2;mem:1024;gpus:1"
 
 
 def why(world: Any, framework_id: str, agent_id: str, role: str = "*") -> m.Reason:
+    reason: m.Reason
     (reason,) = world.ask(m.Explain(framework_id=framework_id, role=role, agent_id=agent_id)).reasons
     assert reason.code in CODES
     assert reason.text
@@ -154,7 +155,7 @@ def test_each_reason(driver: Any, case: Any, code: str, said: str) -> None:
 
 
 def test_every_code_is_tested_and_looked_for_in_order() -> None:
-    tested = [mark.args[1] for mark in test_each_reason.pytestmark]  # type: ignore[attr-defined]
+    tested = [mark.args[1] for mark in test_each_reason.pytestmark]
     assert sorted(code for cases in tested for _, code, _ in cases) == sorted(CODES)
 
 

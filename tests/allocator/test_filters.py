@@ -66,7 +66,7 @@ def test_clearing() -> None:
     filters.clear_agent("s")
     assert filters.by_client == {G: {"t"}}
     filters.clear_agent("t")
-    assert filters.by_agent == filters.by_client == {}
+    assert (filters.by_agent, filters.by_client) == ({}, {})
 
 
 @given(
@@ -88,7 +88,7 @@ def test_an_agent_is_named_in_the_first_look_after_one_of_its_filters_ended(
         over = {agent_id for (agent_id, _), untils in ends.items() if any(until < now for until in untils)}
         assert filters.expire(now) == over
         ends = {key: [until for until in untils if until >= now] for key, untils in ends.items()}
-    assert filters.by_agent == filters.by_client == {}
+    assert (filters.by_agent, filters.by_client) == ({}, {})
 
 
 def test_refusing_for_a_year_time_and_again_does_not_pile_up() -> None:

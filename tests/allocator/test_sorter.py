@@ -289,9 +289,9 @@ def test_a_weighted_shuffle_draws_each_next_place_by_weight() -> None:
         [0.27, 0.26, 0.23, 0.17, 0.07],
         [0.33, 0.28, 0.21, 0.13, 0.04],
     ]
-    for item, row in enumerate(expected):
+    for number, row in enumerate(expected):
         for place, probability in enumerate(row):
-            assert places[str(item), place] / runs == pytest.approx(probability, abs=0.05)
+            assert places[str(number), place] / runs == pytest.approx(probability, abs=0.05)
 
 
 def test_the_random_sorter_draws_by_weight_at_every_level() -> None:

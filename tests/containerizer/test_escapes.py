@@ -64,7 +64,7 @@ def attempt(machine: Any, command: str | tuple[str, ...], **fields: Any) -> str:
         machine.run("escape", command, **fields)
     else:
         machine.run("escape", argv=command, **fields)
-    return machine.output("escape") + machine.output("escape", "stderr")
+    return f"{machine.output('escape')}{machine.output('escape', 'stderr')}"
 
 
 NO_PRIVILEGE = "Operation not permitted"

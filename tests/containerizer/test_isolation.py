@@ -65,7 +65,7 @@ def test_it_inherits_nothing(machine: Any) -> None:
 
 
 def test_environment_and_secrets_reach_it(machine: Any) -> None:
-    fields = {"environment": (("A", "1"), ("PATH", "/bin:/usr/bin")), "secrets": (("B", "2"),)}
+    fields: dict[str, Any] = {"environment": (("A", "1"), ("PATH", "/bin:/usr/bin")), "secrets": (("B", "2"),)}
     assert say(machine, "echo $A $B $PATH", **fields) == "1 2 /bin:/usr/bin\n"
 
 
