@@ -1,5 +1,5 @@
 # The usual tasks. `make check` is what CI runs.
-.PHONY: check lint format test bench sim docs
+.PHONY: check lint format test bench sim sim-mutants docs
 
 python := .venv/bin/python
 
@@ -27,9 +27,13 @@ test: $(python)
 bench: $(python)
 	set -e; for benchmark in benchmarks/bench_*.py; do $(python) "$$benchmark"; done
 
-# Whole clusters from one seed.
+# Whole clusters under faults, seed after seed: SEEDS=1000 of them, or until it is stopped.
 sim: $(python)
-	$(python) -m pytest tests/simulation $(ARGS)
+	$(python) tests/simulation/soak.py --seeds $(or $(SEEDS),0) $(ARGS)
+
+# Bugs planted on purpose, each found by a seed and a shortened schedule of faults.
+sim-mutants: $(python)
+	$(python) tests/simulation/mutants.py
 
 # Write the pages that are made from code, then see whether all documents are linked, fresh and whole.
 docs: $(python)

@@ -48,6 +48,7 @@ from actors.messages.scheduling import (
 from actors.scheduler.journal import records_of, remember_end, replay, since_last_end
 from actors.scheduler.reconciliation import Reconciler
 from actors.scheduler.state import (
+    OUT_OF_REACH,
     FinishTimedOut,
     FrameworkEnded,
     FrameworkIdentified,
@@ -67,9 +68,6 @@ S = TypeVar("S", bound=SchedulerState)
 
 ENDS_WITH_UPDATE: Final = TERMINAL - {TaskState.GONE, TaskState.GONE_BY_OPERATOR, TaskState.LOST}
 """When the master answers that a task has ended so, the update that says it, with its data, is on its way."""
-
-OUT_OF_REACH: Final = frozenset({TaskState.UNKNOWN, TaskState.UNREACHABLE})
-"""A kill of such a task is answered with the same again; it is killed when it is heard of."""
 
 FINISH_TIMEOUT_SECONDS: Final = 30.0
 """How long a scheduler that has lost the master looks for it to tear its framework down."""
@@ -259,6 +257,7 @@ class Scheduler(Reconciler[S]):
         if connection.finishing:
             self.finish()
             return
+        self._catch_up_suppression()
         self.subscribed(message.framework_id)
         if takes_over and not connection.finishing:
             self.reconcile()

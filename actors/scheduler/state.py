@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 import msgspec
 
@@ -11,6 +11,9 @@ from runtime.actor import State
 from runtime.effects import TimerId
 from runtime.message import Message, Overflow
 from runtime.pid import PID
+
+OUT_OF_REACH: Final = frozenset({TaskState.UNKNOWN, TaskState.UNREACHABLE})
+"""A kill of such a task is answered with the same again; it is killed when it is heard of."""
 
 
 class KnownTask(msgspec.Struct, kw_only=True):
@@ -42,6 +45,7 @@ class Connection(msgspec.Struct, kw_only=True):
     unacknowledged  updates that `update` was told and that wait for `acknowledge`, by uuid
     reconciling   tasks that the master was asked about and has not answered for
     suppressed    roles in which no offers are wanted
+    announced     those that the last subscription named: what was asked for while it was under way is said after it
     linked        addresses of masters whose loss will be told
     attempt       count of subscriptions tried since the last that succeeded
     target        which of the masters is tried
@@ -61,6 +65,7 @@ class Connection(msgspec.Struct, kw_only=True):
     reconcile_attempt: int = 0
     reconcile_timer: TimerId | None = None
     suppressed: tuple[str, ...] = ()
+    announced: tuple[str, ...] = ()
     linked: dict[PID, None] = msgspec.field(default_factory=dict)
     attempt: int = 0
     target: int = 0

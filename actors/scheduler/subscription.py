@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from actors.messages.scheduling import Call, Subscribe, Subscribed
+from actors.messages.scheduling import Call, Revive, Subscribe, Subscribed, Suppress
 from actors.scheduler.state import SchedulerState, SubscribeAgain
 from runtime.actor import Actor, receive
 from runtime.errors import ActorError
@@ -54,6 +54,7 @@ class Subscriber(Actor[S]):
             connection.linked[target] = None
             self.link(target)
         framework = msgspec.structs.replace(self.state.framework, framework_id=self.framework_id)
+        connection.announced = connection.suppressed
         self.send(target, Subscribe(framework=framework, suppressed_roles=connection.suppressed))
         self._subscribe_later()
 
@@ -96,6 +97,16 @@ class Subscriber(Actor[S]):
             connection.retry_timer = None
         self.link(sender)
         return True
+
+    def _catch_up_suppression(self) -> None:
+        """Say what `suppress` and `revive` could not while the subscription was on its way."""
+        connection = self.state.connection
+        wanted = tuple(role for role in connection.announced if role not in connection.suppressed)
+        unwanted = tuple(role for role in connection.suppressed if role not in connection.announced)
+        if wanted:
+            self._call(Revive(framework_id=self.framework_id, roles=wanted))
+        if unwanted:
+            self._call(Suppress(framework_id=self.framework_id, roles=unwanted))
 
     # Losing it ------------------------------------------------------------------------------------------------------
 
