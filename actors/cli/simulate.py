@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -68,13 +70,14 @@ def simulate(
     The same seed gives the same history. Policies are compared on the same work; `static` gives each framework a fixed
     part of the agents. What must never happen is checked all the time, and ends the simulation with status 3.
     """
-    logging.getLogger("kaon").setLevel(logging.CRITICAL)
     seed = random.SystemRandom().randrange(1_000_000_000) if seed is None else seed
     rates = parse_level(faults)
     if check:
         shape = ClusterShape(masters=masters, agents=agents, settings=HASTY, policy=policies[0] if policies else "drf")
         scenario = Scenario(shape=shape, faults=rates, seconds=hours * 3600.0, only=_numbers(only_faults))
-        raise click.exceptions.Exit(_check(seed, scenario, json_))
+        with _quiet():
+            status = _check(seed, scenario, json_)
+        raise click.exceptions.Exit(status)
     day = Day(
         agents=agents,
         frameworks=frameworks,
@@ -85,7 +88,8 @@ def simulate(
         seed=seed,
         workloads=_read(workload),
     )
-    results = _run([msgspec.structs.replace(day, policy=policy) for policy in policies or ("drf",)], quiet=json_)
+    with _quiet():
+        results = _run([msgspec.structs.replace(day, policy=policy) for policy in policies or ("drf",)], quiet=json_)
     if results is None:
         raise click.exceptions.Exit(EXIT_VIOLATED)
     if picture is not None:
@@ -95,6 +99,18 @@ def simulate(
         click.echo(msgspec.json.encode([summary for summary, _ in results]).decode())
     else:
         _show([summary for summary, _ in results])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Simulated processes fail as they should: that is no news."""
+    log = logging.getLogger("kaon")
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:

@@ -236,10 +236,14 @@ class RegisteringPart(AgentsPart):
             self.recover_framework(infos.get(framework_id, FrameworkInfo(name="", framework_id=framework_id)))
 
     def _tell_of_return(self, agent: Agent) -> None:
-        """Say in which state the tasks of an agent that was unreachable are back."""
+        """Say in which state the tasks of an agent that was unreachable are back.
+
+        All of them: it may have been an earlier master that called them unreachable.
+        """
         for task in self.state.tasks_on(agent):
             framework = self.state.frameworks[task.framework_id]
-            if framework.unreachable.pop(task.task_id, None) is None or task.latest_state.is_terminal:
+            framework.unreachable.pop(task.task_id, None)
+            if task.latest_state.is_terminal:
                 continue
             status = TaskStatus(
                 task_id=task.task_id,

@@ -209,7 +209,8 @@ class Scheduler(Reconciler[S]):
 
     def forget(self, task_id: str) -> None:
         """Count a task as ended that nobody knows about (UNKNOWN, UNREACHABLE): `update` is told no more of it, and
-        it is killed if it comes back."""
+        it is killed if it is back, or comes back."""
+        self._send_kill(task_id, 0.0)
         self._remember_end(task_id, "")
 
     def send_to_executor(self, agent_id: str, executor_id: str, data: bytes) -> None:

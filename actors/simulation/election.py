@@ -11,6 +11,7 @@ import random
 from typing import TYPE_CHECKING, Final
 
 from actors.agent.names import AGENT_NAME
+from actors.master.base import MASTER_NAME
 from actors.messages.detection import MasterDetected
 from runtime.pid import PID
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from actors.simulation.cluster import Cluster
 
 SESSION_SECONDS: Final = 10.0
-"""From a leader's death to the end of its session (ZooKeeper's default, `actors/ha` in Mesos: 10 s)."""
+"""From a leader's death to the end of its session (Mesos: MASTER_CONTENDER_ZK_SESSION_TIMEOUT)."""
 
 DETECTION_SECONDS: Final = 0.5
 """Until everybody has heard who leads; at random up to this."""
@@ -37,14 +38,17 @@ class Election:
         self._round = 0
 
     def elect(self) -> None:
-        """Let one of the living masters lead; nothing if all are dead."""
-        living = [name for name in self._cluster.master_names if self._cluster.is_up(name) and name != self.leader]
+        """Let one that stands by lead; nobody if none does. One that was deposed stands by once it has ended."""
+        living = [name for name in self._cluster.master_names if self._stands_by(name)]
         self._round += 1
         self.leader = self._chance.choice(living) if living else ""
         if self.leader:
             self._cluster.lead(self.leader)
         for name in self._cluster.agent_names:
             self.tell(name)
+
+    def _stands_by(self, name: str) -> bool:
+        return self._cluster.is_up(name) and MASTER_NAME not in self._cluster.world.nodes[name].cells
 
     def tell(self, agent: str) -> None:
         """Let an agent's detector hear who leads, a little later."""

@@ -143,19 +143,21 @@ class Nodes(World):
         self.clocks: dict[str, NodeClock] = {}
         self.skews: dict[str, tuple[float, float]] = {}
         """Offset in seconds and rate of the clock that a node has from its next start on."""
+        self._simulated_disks: dict[str, SimulatedDisk] = {}
         self._recorded = recorded
         self._paused: dict[str, list[str]] = {}
 
     def disk(self, node_id: str) -> SimulatedDisk:
         """The disk of a node, new if it had none."""
-        disk = self.disks.get(node_id)
-        if not isinstance(disk, SimulatedDisk):
-            disk = self.disks[node_id] = SimulatedDisk(self.clock)
+        disk = self._simulated_disks.get(node_id)
+        if disk is None:
+            disk = self.disks[node_id] = self._simulated_disks[node_id] = SimulatedDisk(self.clock)
         return disk
 
     def wipe(self, node_id: str) -> None:
         """A node that is down gets a new, empty disk."""
         self.disks.pop(node_id, None)
+        self._simulated_disks.pop(node_id, None)
 
     def node(self, node_id: str, listen: str = "") -> Node:
         """Start a node; starting one of the same id again gives it a new incarnation and its old disk."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Handler: TypeAlias = Callable[[Any, Turn, Any], None]
 H = TypeVar("H", bound=Handler)
+T = TypeVar("T")
 
 _Table: TypeAlias = dict[type[Any], tuple[Callable[[Turn, Any], None], ...]]
 
@@ -34,6 +35,9 @@ STORM_TURNS: Final = 4 * PACE_TURNS
 
 STORM_TURNS_PER_NODE: Final = 256
 """And for each node so many more."""
+
+REMEMBERED: Final = 100_000
+"""Things of one kind that a checker remembers once they are over: a day of a big cluster has millions."""
 
 _WATCHES = "__kaon_watches__"
 
@@ -60,6 +64,22 @@ def _mark(way: str, types: tuple[type[msgspec.Struct], ...]) -> Callable[[H], H]
         return method
 
     return mark
+
+
+class Recent(Generic[T]):
+    """Bounds what a checker remembers: of more than `limit` things the oldest are forgotten, one by one."""
+
+    def __init__(self, forget: Callable[[T], object], limit: int = REMEMBERED) -> None:
+        """`forget` is called with each that goes."""
+        self._forget = forget
+        self._limit = limit
+        self._items: deque[T] = deque()
+
+    def add(self, item: T) -> None:
+        """One more, each once."""
+        self._items.append(item)
+        if len(self._items) > self._limit:
+            self._forget(self._items.popleft())
 
 
 class Checker:

@@ -7,6 +7,7 @@ import pytest
 from actors.messages.records import TaskState
 from actors.messages.tasks import StatusUpdate
 from actors.simulation.cluster import Cluster
+from actors.simulation.shape import ClusterShape
 from actors.simulation.violation import Violation
 from actors.simulation.watching import Checker, heard
 from actors.simulation.workloads import Batch, Service
@@ -150,3 +151,27 @@ def test_a_recorded_workload_is_run_as_it_was_recorded() -> None:
     state = cluster.framework("f1")
     assert (state.came, state.done, len(state.running)) == (2, 1, 1)
     assert [job.command for job in state.jobs.values()] == ["sleep 50.000; exit 0"]
+
+
+def test_the_package_gives_what_it_names_and_nothing_else() -> None:
+    import actors.simulation as package
+
+    assert {getattr(package, name).__name__ for name in ("Cluster", "Batch", "Violation")} == {
+        "Cluster",
+        "Batch",
+        "Violation",
+    }
+    assert all(hasattr(package, name) for name in package.__all__)
+    assert not hasattr(package, "Nothing")
+
+
+@pytest.mark.parametrize("policy", ["drf", "priority"])
+def test_agents_and_containerizers_can_share_nodes(policy: str) -> None:
+    cluster = Cluster(3, agents=3, shape=ClusterShape(together=True, policy=policy))
+    cluster.add_framework(SERVICE)
+    cluster.run_until(lambda: running(cluster) == 4, 30.0)
+    assert "c1" not in cluster.world.nodes
+    cluster.restart("a1", 1.0)
+    cluster.reboot("a2", 1.0)
+    cluster.settle()
+    assert running(cluster) == 4

@@ -18,13 +18,13 @@ from actors.simulation.violation import Violation
 from actors.simulation.workloads import Batch, Service
 from runtime.errors import KaonError
 
-SMALL = Day(agents=24, frameworks=4, hours=0.5, load=1.2, seed=3)
+SMALL = Day(agents=24, frameworks=4, hours=0.25, load=1.2, seed=3)
 
 
 @pytest.mark.parametrize("policy", ["drf", "priority", "random", STATIC])
 def test_every_policy_does_work_and_keeps_the_invariants(policy: str) -> None:
     summary, samples = simulate_day(msgspec.structs.replace(SMALL, policy=policy))
-    assert summary.done > 50
+    assert summary.done > 10
     assert 0.1 < summary.utilisation <= summary.utilisation_most <= 1.0
     assert len(samples) == day_module.SAMPLES
     assert summary.policy == policy

@@ -19,6 +19,7 @@ from actors.simulation.run import (
     violation_of,
 )
 from actors.simulation.violation import Violation
+from actors.simulation.watching import Recent
 from actors.simulation.workloads import Service
 from runtime.errors import KaonError
 
@@ -102,3 +103,11 @@ def test_all_checkers_name_their_rule() -> None:
     rules = [checker.rule for checker in ALL_CHECKERS]
     assert all(rules)
     assert len(set(rules)) == len(rules)
+
+
+def test_a_checkers_memory_is_bounded() -> None:
+    gone: list[int] = []
+    recent = Recent(gone.append, limit=2)
+    for number in range(5):
+        recent.add(number)
+    assert gone == [0, 1, 2]

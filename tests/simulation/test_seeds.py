@@ -47,6 +47,8 @@ def test_a_seed_that_nobody_has_seen_holds(masters: int, number: int, capsys: py
     [
         (5, ONE_MASTER, "a scheduler that killed a task which it had given up, and was told of it again, for ever"),
         (9, THREE_MASTERS, "a scheduler that took an agent's update for an answer, and acknowledged it unheard"),
+        (10_292, ONE_MASTER, "a master that did not say that a task is back which an earlier one called unreachable"),
+        (10_047, THREE_MASTERS, "a scheduler that revived while its subscription was on its way, and was not heard"),
         (
             5,
             ONE_MASTER,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from actors.agent.records import ExecutorPlanned, TaskPlanned
 from actors.messages.scheduling import Accept
-from actors.simulation.watching import Checker, heard, said, wrote
+from actors.simulation.watching import Checker, Recent, heard, said, wrote
 from containerizer.events import LaunchEnded
 from runtime.effects import Turn
 
@@ -27,13 +27,26 @@ class LaunchesChecker(Checker):
         self.containers: dict[str, tuple[str, str]] = {}
         self.ran: set[str] = set()
         self.runs: Counter[tuple[str, str]] = Counter()
+        self._launches = Recent(self._forget_task)
+        self._begun = Recent(self._forget_container)
+
+    def _forget_task(self, key: tuple[str, str]) -> None:
+        for count in (self.launched, self.planned, self.runs):
+            count.pop(key, None)
+
+    def _forget_container(self, container_id: str) -> None:
+        self.ran.discard(container_id)
+        self.containers.pop(container_id, None)
 
     @said(Accept)
     def accept(self, turn: Turn, message: Accept) -> None:
         """A framework launches."""
         for operation in message.operations:
             for task in operation.tasks:
-                self.launched[message.framework_id, task.task_id] += 1
+                key = (message.framework_id, task.task_id)
+                self.launched[key] += 1
+                if self.launched[key] == 1:
+                    self._launches.add(key)
 
     @wrote(TaskPlanned)
     def task_planned(self, turn: Turn, record: TaskPlanned) -> None:
@@ -56,6 +69,7 @@ class LaunchesChecker(Checker):
         if message.container_id in self.ran:
             raise self.violated(f"container {message.container_id} was begun a second time")
         self.ran.add(message.container_id)
+        self._begun.add(message.container_id)
         key = self.containers.get(message.container_id)
         if key is not None:
             self.runs[key] += 1

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actors.agent.records import UpdateAcknowledged, UpdateQueued
-from actors.messages.records import TaskState, TaskStatus
+from actors.messages.records import Source, TaskState, TaskStatus
 from actors.messages.scheduling import Accept, Acknowledge, Update
 from actors.messages.tasks import StatusUpdate
 from actors.scheduler.scheduler import Scheduler
 from actors.simulation.frameworks import JobsState
-from actors.simulation.watching import Checker, heard, said, wrote
+from actors.simulation.watching import Checker, Recent, heard, said, wrote
 from runtime.effects import Send, Turn
 
 if TYPE_CHECKING:
@@ -24,18 +24,20 @@ class DurableChecker(Checker):
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
+        self._disk = cluster.world.disk
         self.tickets: dict[str, tuple[str, int]] = {}
         """Of updates whose write may not have ended: uuid, and its node and ticket there."""
         self.durable: set[str] = set()
         self.delivered: set[str] = set()
         self.acknowledged: set[str] = set()
+        self._over = Recent(self._forget)
 
     @wrote(UpdateQueued)
     def queued(self, turn: Turn, record: UpdateQueued) -> None:
         """On its way to the disk."""
         if record.status.uuid:
             node = turn.actor.node
-            self.tickets[record.status.uuid] = (node, self.cluster.world.disk(node).queued)
+            self.tickets[record.status.uuid] = (node, self._disk(node).queued)
 
     def crashed(self, node_id: str, *, wiped: bool) -> None:
         """What was on its way is on the disk or is not; nobody can have heard of what is not."""
@@ -47,7 +49,7 @@ class DurableChecker(Checker):
         if uuid in self.durable:
             return True
         node, ticket = self.tickets.get(uuid, ("", 0))
-        if not node or self.cluster.world.disk(node).durable < ticket:
+        if not node or self._disk(node).durable < ticket:
             return False
         self.durable.add(uuid)
         del self.tickets[uuid]
@@ -101,6 +103,12 @@ class DurableChecker(Checker):
             raise self.violated(
                 f"update {record.uuid} of task {record.task_id} was forgotten before it was acknowledged"
             )
+        self._over.add(record.uuid)
+
+    def _forget(self, uuid: str) -> None:
+        """It was acknowledged so long ago that no repetition of it is under way any more."""
+        for known in (self.durable, self.delivered, self.acknowledged):
+            known.discard(uuid)
 
 
 class TerminalChecker(Checker):
@@ -110,18 +118,21 @@ class TerminalChecker(Checker):
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
+        self._disk = cluster.world.disk
         self.ended: dict[tuple[str, str], tuple[TaskState, str, int]] = {}
         """At the agents: container and task; the state, and node and ticket of its write."""
         self.told: dict[tuple[str, str], tuple[TaskState, str]] = {}
         """To schedulers: node and task; the state, and the uuid that said so."""
         self.counts: dict[str, int] = {}
         """How many updates each author's code was told."""
+        self._ended_over: Recent[tuple[str, str]] = Recent(lambda key: self.ended.pop(key, None))
+        self._told_over: Recent[tuple[str, str]] = Recent(lambda key: self.told.pop(key, None))
 
     @wrote(UpdateQueued)
     def queued(self, turn: Turn, record: UpdateQueued) -> None:
         """What an agent writes."""
         status = record.status
-        if status.source.value == "AGENT" and not status.container_id:
+        if status.source is Source.AGENT and not status.container_id:
             return  # about a task that never came there, or another of its id
         key = (status.container_id or turn.actor.node, status.task_id)
         before = self.ended.get(key)
@@ -130,7 +141,8 @@ class TerminalChecker(Checker):
                 f"task {status.task_id} was {before[0].value} on {turn.actor.node}, and is {status.state.value} now"
             )
         if status.state.is_terminal:
-            self.ended[key] = (status.state, turn.actor.node, self.cluster.world.disk(turn.actor.node).queued)
+            self._ended_over.add(key)
+            self.ended[key] = (status.state, turn.actor.node, self._disk(turn.actor.node).queued)
 
     @said(Accept)
     def launched(self, turn: Turn, message: Accept) -> None:
@@ -156,11 +168,12 @@ class TerminalChecker(Checker):
                 f"{turn.actor.node} was told that {last.task_id} is {before[0].value}, and now {last.state.value}"
             )
         if last.state.is_terminal:
+            self._told_over.add(key)
             self.told[key] = (last.state, last.uuid)
 
     def crashed(self, node_id: str, *, wiped: bool) -> None:
         """A new life counts from nothing; what is said again because the journal lacked it is no surprise."""
-        durable = self.cluster.world.disk(node_id).durable
+        durable = self._disk(node_id).durable
         self.ended = {
             key: (state, node, ticket)
             for key, (state, node, ticket) in self.ended.items()

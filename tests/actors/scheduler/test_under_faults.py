@@ -42,7 +42,7 @@ def answer(task_state: TaskState) -> Update:
 def test_a_forgotten_task_that_is_out_of_reach_is_not_killed_again_and_again(task_state: TaskState) -> None:
     """The master would answer the kill with the same, and so on."""
     scheduler = with_task()
-    called(scheduler, "forget", "t1")
+    assert len(sent(called(scheduler, "forget", "t1"), KillTask)) == 1
     assert sent(turn(scheduler, answer(task_state), sender=MASTER), KillTask) == []
     assert len(sent(turn(scheduler, answer(TaskState.RUNNING), sender=MASTER), KillTask)) == 1
 
