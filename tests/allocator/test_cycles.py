@@ -239,6 +239,18 @@ def test_reservations_go_to_their_role_and_those_under_it(driver: Any, given: An
     assert world.framework("parent", "other") == []
 
 
+def test_a_framework_that_cannot_take_an_agent_keeps_it_from_nobody_behind_it(driver: Any) -> None:
+    """MESOS-9554: the first of a role in the order of shares has no use for what is free; the second has."""
+    world = driver()
+    world.framework("first", "role1")
+    world.framework("second", "role1", capabilities=("GPU_RESOURCES",))
+    (offer,) = world.agent("s", "cpus:1;mem:1024;gpus:1")
+    assert (offer.framework_id, offer.role) == ("second", "role1")
+    assert offer.resources.scalars() == {"cpus": 1000, "mem": 1_024_000, "gpus": 1000}
+    (plain,) = world.agent("t", "cpus:1;mem:1024")
+    assert plain.framework_id == "first"
+
+
 def test_capabilities(driver: Any, given: Any, res: Any) -> None:
     """GPU agents, revocable resources and other regions go only to those who can take them."""
     world = driver(region="here")
