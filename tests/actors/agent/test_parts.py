@@ -22,7 +22,7 @@ from tests.actors.agent.cluster import AGENT_ID, EXECUTOR, FRAMEWORK, command_ta
 SETTINGS = AgentSettings(
     hostname="a1",
     resources=Resources.parse("cpus:1"),
-    work_directory="/work/",
+    work_directory="/srv/kaon/",
     containerizer=PID("containerizer", "simulated://c1"),
     executor_address="ipc:///run/kaon/x",
     public_key="ab" * 32,
@@ -156,7 +156,7 @@ def test_executor_learns_its_key_and_nobody_else_does() -> None:
     assert spec.secrets == (("KAON_EXECUTOR_SECRET", "ab:cd"),)
     assert "ab:cd" not in str(redact(spec))
     assert "ab:cd" not in str(redact(executor))
-    assert spec.sandbox == "/work/agents/agent-1/frameworks/f/executors/executor-1/runs/c-1"
+    assert spec.sandbox == "/srv/kaon/agents/agent-1/frameworks/f/executors/executor-1/runs/c-1"
 
 
 # Detection ------------------------------------------------------------------------------------------------------------
