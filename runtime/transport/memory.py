@@ -137,7 +137,7 @@ class MemorySession:
     def arrive(self, envelopes: list[Envelope], size_bytes: int) -> None:
         """A frame has come to this end."""
         if not self.over:
-            self.transport.door.received(self, envelopes, size_bytes)
+            self.transport.door.received(((self, envelopes, size_bytes),))
 
     def _undeliverable(self, rest: Sequence[Posted], reason: str) -> None:
         for posted in rest:

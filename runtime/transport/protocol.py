@@ -17,6 +17,7 @@ The promises, checked by one contract suite for all transports:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -82,6 +83,10 @@ class Session(Protocol):
         """End the session: `Door.closed` follows at this end, and at the other as soon as it notices. Twice is once."""
 
 
+Arrived: TypeAlias = tuple[Session, list[Envelope], int]
+"""A frame that came: its session, its envelopes in order, its size in bytes."""
+
+
 class Door(Protocol):
     """The node, as its transport sees it. All calls come on the node's own thread, never from within `send`."""
 
@@ -90,8 +95,8 @@ class Door(Protocol):
     def opened(self, session: Session) -> None:
         """Both ends have said who they are."""
 
-    def received(self, session: Session, envelopes: list[Envelope], size_bytes: int) -> None:
-        """A frame of `size_bytes` with these envelopes came, in order."""
+    def received(self, frames: Sequence[Arrived]) -> None:
+        """These frames came, in order; many at once cost less than one by one. The sequence is still the caller's."""
 
     def drained(self) -> None:
         """A burst of `received` calls is over: a good moment to handle what came. See `Transport.drains`."""

@@ -7,12 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from runtime.codec import as_envelope
+from runtime.constants import BURST_ENVELOPES, TURNS_PER_PUMP
 from runtime.transport.calls import Calls
-from runtime.transport.protocol import Door, Posted
+from runtime.transport.protocol import Arrived, Door, Posted
 from runtime.transport.zeromq.handshake import session_codec
 
 if TYPE_CHECKING:
     from runtime.transport.zeromq.session import Link, ZeroMQSession
+
+BURSTS: Final = TURNS_PER_PUMP // BURST_ENVELOPES
+"""Read in one turn of the loop at most."""
 
 RETRY_SECONDS: Final = 0.001
 RETRY_MAX_SECONDS: Final = 0.032
@@ -47,19 +51,34 @@ class Hub:
             self.loop.call_soon(self._flush)
 
     def burst(self, drain: Callable[[], bool]) -> bool:
-        """Have a burst read, handled by the node and answered, all in one turn of the loop: each turn has its price."""
+        """Have a burst read, handled by the node and answered, all in one turn of the loop: each turn has its price.
+
+        drain  reads BURST_ENVELOPES at most; True if there may be more
+        """
         if self._in_burst:  # found by a look at another socket, after sending
             self.later(self.door.drained)
             return drain()
         self._in_burst = True
+        more = True
         try:
-            more = drain()
-            self.door.drained()
+            for _ in range(BURSTS):
+                more = drain()
+                self.door.drained()
+                if not more:
+                    break
         finally:
             if self._waiting:
                 self._flush()
             self._in_burst = False
+            if self._waiting:  # what a look during the flush has answered
+                self.loop.call_soon(self._flush)
         return more
+
+    def hand_over(self, frames: list[Arrived]) -> None:
+        """Give what was read to the node, before anything else happens to its sessions; leaves the list empty."""
+        if frames:
+            self.door.received(frames)
+            frames.clear()
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []

@@ -17,9 +17,9 @@ import msgspec
 import zmq
 
 from runtime.codec import UNDECODABLE, UNSUSPICIOUS_BYTES
-from runtime.constants import HANDSHAKE_TIMEOUT_SECONDS, TURNS_PER_PUMP
+from runtime.constants import BURST_ENVELOPES, HANDSHAKE_TIMEOUT_SECONDS
 from runtime.transport.admission import Admission, Unacceptable
-from runtime.transport.protocol import Identity
+from runtime.transport.protocol import Arrived, Identity
 from runtime.transport.zeromq import handshake
 from runtime.transport.zeromq.handshake import HANDSHAKE_BYTES, ROUTING_ID_BYTES, Hello, Refused
 from runtime.transport.zeromq.hub import Hub
@@ -128,33 +128,40 @@ class Listener:
 
     def _drain(self) -> bool:
         """Read a burst; True if there may be more."""
-        recv, sessions = self._recv, self._sessions
-        decode, received = self._hub.codec.decode, self._hub.door.received
-        small = self._hub.codec.small_frames()
+        recv, session_of = self._recv, self._sessions.get
+        decode, small = self._hub.codec.decode, self._hub.codec.small_frames()
+        frames: list[Arrived] = []
+        arrived = frames.append
         session = self._previous
-        left = TURNS_PER_PUMP
+        left, exhausted = BURST_ENVELOPES, False
         try:
             while left > 0:
                 routing_id = recv(_NOBLOCK)
-                known = sessions.get(routing_id)
+                known = session_of(routing_id)
                 if known is None:
                     left -= 1
+                    self._hub.hand_over(frames)
                     self._stranger(routing_id, session)
                     continue
                 session = known
                 frame = recv(_NOBLOCK)
+                size_bytes = len(frame)
                 try:
-                    envelopes = small(frame) if len(frame) <= UNSUSPICIOUS_BYTES else decode(frame)
+                    envelopes = small(frame) if size_bytes <= UNSUSPICIOUS_BYTES else decode(frame)
                 except UNDECODABLE:
                     left -= 1
+                    self._hub.hand_over(frames)
                     self._unusual(session, frame)
                     continue
                 left -= len(envelopes) or 1
-                received(session, envelopes, len(frame))
+                arrived((session, envelopes, size_bytes))
         except zmq.Again:
+            exhausted = True
+        finally:
             self._previous = session
+            self._hub.hand_over(frames)
+        if exhausted:
             return self._drained()
-        self._previous = session
         if self._lost and min(self._lost.values()) < time.monotonic():
             self._drained()
         return True

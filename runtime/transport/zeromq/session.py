@@ -152,7 +152,7 @@ class ZeroMQSession:
         else:
             envelopes, refusals = self._hub.codec.salvage(frame)
             if envelopes:
-                self._hub.door.received(self, envelopes, len(frame))
+                self._hub.door.received(((self, envelopes, len(frame)),))
             for refusal in refusals:
                 self._hub.door.refused(refusal.reason, self.peer.node, refusal.detail)
 
