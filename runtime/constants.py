@@ -65,7 +65,7 @@ REFUSALS: Final = (
     "wrong_version",  # Hello of another protocol version
     "wrong_principal",  # an authenticated peer that claims a node id which is not its own
     "superseded",  # a Hello of an older life of a node
-    "flood",  # more than the receiver's queues take
+    "flood",  # more than the receiver's mailbox takes
     "unauthenticated",  # an unknown or revoked key
     "poison",  # a message that has crashed its receiver twice
 )

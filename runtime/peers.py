@@ -295,6 +295,11 @@ class Peers:
         self._lost(to, sender, envelope, f"undeliverable: {reason}")
         self._node.wake()
 
+    def unconfirmed(self, session: Session, count: int) -> None:
+        """A session ended with envelopes of ours on their way: nobody knows what became of them."""
+        self._node.dead_letters["unconfirmed"] += count
+        self._node.log.debug("%d messages to %s may not have arrived: their session is over", count, session.peer.node)
+
     def refused(self, reason: str, peer: str, detail: str) -> None:
         """The transport turned input away."""
         self._node.refused(reason, peer, detail)

@@ -12,6 +12,7 @@ The promises, checked by one contract suite for all transports:
 * `closed` comes once per opened session, after the last `received` of it;
 * peers that are killed, stopped or half-open are noticed: killed ones within a second;
 * a slow peer holds up no other; what it cannot take is bounded, then refused to the sender as undeliverable;
+* what is neither delivered nor undeliverable when a session ends is counted as unconfirmed;
 * `close(linger)` delivers what was sent to live peers within `linger` seconds, reports the rest; twice is once.
 """
 
@@ -106,6 +107,9 @@ class Door(Protocol):
 
     def undeliverable(self, session: Session, envelope: Envelope, reason: str) -> None:
         """A queued envelope will not reach the peer: too large, a full queue, or a session that ended first."""
+
+    def unconfirmed(self, session: Session, count: int) -> None:
+        """A session ended, and the peer had not confirmed so many envelopes: they may have arrived or not."""
 
     def unreachable(self, address: str, reason: str) -> None:
         """A dial ended without a session: nobody there, refused, no answer in time."""

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 BURSTS: Final = TURNS_PER_PUMP // BURST_ENVELOPES
 """Read in one turn of the loop at most."""
 
+MARK_SECONDS: Final = 1.0
+"""Between two marks in one session: so far back goes what is unconfirmed when it breaks."""
+
 RETRY_SECONDS: Final = 0.001
 RETRY_MAX_SECONDS: Final = 0.032
 """Between two attempts to send to peers whose queues are full: doubling while none takes anything."""
@@ -39,6 +42,8 @@ class Hub:
         self._waiting: list[ZeroMQSession] = []
         self._in_burst = False
         self._blocked: dict[ZeroMQSession, None] = {}
+        self._to_mark: list[ZeroMQSession] = []
+        self._marking: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._retry_seconds = RETRY_SECONDS
         calls = Calls(loop.call_soon)
@@ -73,6 +78,22 @@ class Hub:
             if self._waiting:  # what a look during the flush has answered
                 self.loop.call_soon(self._flush)
         return more
+
+    def mark_later(self, session: ZeroMQSession) -> None:
+        """Have `session` marked in a while."""
+        self._to_mark.append(session)
+        if self._marking is None:
+            self._marking = self.loop.call_later(MARK_SECONDS, self._mark_all)
+
+    def _mark_all(self) -> None:
+        self._marking = None
+        sessions, self._to_mark = self._to_mark, []
+        links: dict[object, Link] = {}
+        for session in sessions:
+            session.mark()
+            links[session.link.socket] = session.link
+        for link in links.values():
+            link.look()
 
     def hand_over(self, frames: list[Arrived]) -> None:
         """Give what was read to the node, before anything else happens to its sessions; leaves the list empty."""
@@ -124,6 +145,10 @@ class Hub:
         """Nothing is sent any more."""
         self._blocked.clear()
         self._waiting.clear()
+        self._to_mark.clear()
+        if self._marking is not None:
+            self._marking.cancel()
+            self._marking = None
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None

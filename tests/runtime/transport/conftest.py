@@ -51,6 +51,11 @@ class Undeliverable(msgspec.Struct):
     reason: str
 
 
+class Unconfirmed(msgspec.Struct):
+    session: Session
+    count: int
+
+
 class Unreachable(msgspec.Struct):
     address: str
     reason: str
@@ -83,6 +88,9 @@ class RecordingDoor:
 
     def undeliverable(self, session: Session, envelope: Envelope, reason: str) -> None:
         self.calls.append(Undeliverable(session, envelope, reason))
+
+    def unconfirmed(self, session: Session, count: int) -> None:
+        self.calls.append(Unconfirmed(session, count))
 
     def unreachable(self, address: str, reason: str) -> None:
         self.calls.append(Unreachable(address, reason))
@@ -117,6 +125,10 @@ class Node:
     @property
     def numbers(self) -> list[int]:
         return [envelope.body.number for envelope in self.received]  # type: ignore[attr-defined]
+
+    @property
+    def unconfirmed(self) -> int:
+        return sum(call.count for call in self.of(Unconfirmed))
 
     @property
     def closed(self) -> list[Closed]:

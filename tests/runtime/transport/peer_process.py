@@ -41,6 +41,9 @@ class Door:
     def undeliverable(self, session: Session, envelope: Envelope, reason: str) -> None:
         print("undeliverable", reason, flush=True)
 
+    def unconfirmed(self, session: Session, count: int) -> None:
+        print("unconfirmed", count, flush=True)
+
     def unreachable(self, address: str, reason: str) -> None:
         print("unreachable", reason, flush=True)
 
