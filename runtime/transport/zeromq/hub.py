@@ -21,6 +21,9 @@ BURSTS: Final = TURNS_PER_PUMP // BURST_ENVELOPES
 MARK_SECONDS: Final = 1.0
 """Between two marks in one session: so far back goes what is unconfirmed when it breaks."""
 
+BLOCKED_AT_ONCE: Final = 16
+"""With more peers whose queues are full, they are tried by time alone: others must not wait for the attempts."""
+
 RETRY_SECONDS: Final = 0.001
 RETRY_MAX_SECONDS: Final = 0.032
 """Between two attempts to send to peers whose queues are full: doubling while none takes anything."""
@@ -75,6 +78,8 @@ class Hub:
             if self._waiting:
                 self._flush()
             self._in_burst = False
+            if 0 < len(self._blocked) <= BLOCKED_AT_ONCE:
+                self._flush_blocked()
             if self._waiting:  # what a look during the flush has answered
                 self.loop.call_soon(self._flush)
         return more
@@ -125,6 +130,16 @@ class Hub:
 
     def _retry_blocked(self) -> None:
         self._retry = None
+        progress = self._flush_blocked()
+        self._retry_seconds = RETRY_SECONDS if progress else min(2 * self._retry_seconds, RETRY_MAX_SECONDS)
+        if self._blocked:
+            self._retry_later()
+
+    def _flush_blocked(self) -> bool:
+        """Try again to send to those whose queues were full; whether any took something.
+
+        Also after a burst, which may have been nothing but libzmq's signal that a queue has room again.
+        """
         progress = False
         for session in tuple(self._blocked):
             before = session.queued
@@ -132,9 +147,7 @@ class Hub:
                 del self._blocked[session]
             progress = progress or session.queued < before
             session.link.look()
-        self._retry_seconds = RETRY_SECONDS if progress else min(2 * self._retry_seconds, RETRY_MAX_SECONDS)
-        if self._blocked:
-            self._retry_later()
+        return progress
 
     def undeliverable(self, session: ZeroMQSession, rest: Sequence[Posted], reason: str) -> None:
         """Tell the door, after what runs at present, that these will not reach the peer."""

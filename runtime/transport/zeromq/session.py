@@ -59,6 +59,7 @@ class ZeroMQSession:
         "_queue",
         "_room",
         "_sent",
+        "_stuck",
         "_transmit",
         "_unmarked",
         "_wait",
@@ -84,6 +85,7 @@ class ZeroMQSession:
         self._due = False
         self._room = SESSION_QUEUE_ENVELOPES
         self._parting: str | None = None
+        self._stuck: tuple[bytes, int] | None = None  # the first of the queue, as libzmq would not take them
         self._sent = self._confirmed = 0  # envelopes that libzmq has taken, and that are known to have arrived
         self._unmarked = True
 
@@ -117,17 +119,26 @@ class ZeroMQSession:
         queue, encode, transmit, most = self._queue, self._encode, self._transmit, self._frame_envelopes
         done = 0
         try:
+            if self._stuck is not None:
+                data, count = self._stuck
+                transmit(data)
+                self._stuck = None
+                done = count
             while done < len(queue):
                 chunk = queue[done : done + most]
                 try:
                     data = encode(chunk)
                 except UNENCODABLE:
                     data = b""
-                if 0 < len(data) <= MAX_MESSAGE_BYTES:
-                    transmit(data)
-                    done += len(chunk)
-                else:
+                if not 0 < len(data) <= MAX_MESSAGE_BYTES:
                     done += self._send_what_fits(chunk)
+                    continue
+                try:
+                    transmit(data)
+                except zmq.Again:
+                    self._stuck = (data, len(chunk))
+                    raise
+                done += len(chunk)
             if self._parting is not None:
                 transmit(handshake.encode(Goodbye(reason=self._parting, listening=True)))
                 self._parting = None
