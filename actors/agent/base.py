@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import uuid
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from actors.agent import checkpoint
 from actors.agent.constants import CAPABILITIES, CONTAINERIZER_RETRY_MAX_SECONDS, CONTAINERIZER_RETRY_SECONDS
@@ -17,6 +16,10 @@ from runtime.message import AskFailed, Message
 from runtime.pid import PID
 
 log = logging.getLogger("kaon.agent")
+
+_UUID_VERSION: Final = 0x4000 << 64 | 0x8000 << 48
+_UUID_CHANCE: Final = ~(0xF000 << 64 | 0xC000 << 48)
+"""The bits of a random UUID that say what it is, and the others. `uuid.UUID` takes ten times as long."""
 
 
 class AgentBase(Actor[AgentState]):
@@ -31,7 +34,8 @@ class AgentBase(Actor[AgentState]):
 
     def new_uuid(self) -> str:
         """A random id (RFC 4122, version 4), from the actor's own chance."""
-        return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+        text = f"{self.random.getrandbits(128) & _UUID_CHANCE | _UUID_VERSION:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
     def to_master(self, message: Message) -> None:
         """Send to the master that has registered this agent; nothing is sent while there is none."""
