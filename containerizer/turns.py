@@ -102,7 +102,8 @@ class Containerizer(Machine):
         alive, exited, lost = [], [], []
         for container_id in message.containers:
             container = self.state.containers.get(container_id)
-            if container is None or (container.phase is Phase.ENDING and container.process is None):
+            if container is None or (container.phase in {Phase.ENDING, Phase.CLEANING} and container.process is None):
+                # Half of a launch: it is being undone, and no exit of it will be told.
                 lost.append(container_id)
             elif container.phase in {Phase.LAUNCHING, Phase.RUNNING}:
                 alive.append(container_id)
