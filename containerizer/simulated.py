@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -63,9 +64,11 @@ class Script(msgspec.Struct, frozen=True):
     executable: bool = True
 
 
-def read_script(spec: ContainerSpec) -> Script:
-    """The few words of shell that the module speaks of."""
+def read_script(spec: ContainerSpec, programs: Mapping[str, Script]) -> Script:
+    """What a program does that is known, or the few words of shell that the module speaks of."""
     text = spec.shell or " ".join(spec.argv)
+    if text in programs:
+        return programs[text]
     seconds, status, ignores = 0.0, 0, False
     for part in re.split(r";|&&|\n", text):
         words = part.split()
@@ -102,11 +105,13 @@ class SimulatedState(ContainerizerState):
     """The turns' state and the machine's; the latter outlives the actor.
 
     unlaunchable  ids of containers whose launch fails, for tests of that
+    programs      what commands do that are no shell's, by their whole text
     """
 
     config: ContainerizerConfig = ContainerizerConfig(runtime_directory="/simulated")
     machine: dict[str, SimulatedContainer] = msgspec.field(default_factory=dict)
     unlaunchable: set[str] = msgspec.field(default_factory=set)
+    programs: dict[str, Script] = msgspec.field(default_factory=dict)
     next_process_id: int = 1000
 
 
@@ -133,7 +138,7 @@ class SimulatedContainerizer(Containerizer):
 
     def begin_launch(self, spec: ContainerSpec) -> None:
         """See the base."""
-        script = read_script(spec)
+        script = read_script(spec, self.state.programs)
         self.state.next_process_id += 1
         process = Process(pid=self.state.next_process_id, start_time=1, command=self.state.next_process_id, whole=True)
         if spec.id in self.state.unlaunchable:
@@ -159,7 +164,7 @@ class SimulatedContainerizer(Containerizer):
             self.after(max(0.0, simulated.ends_at - self.now), ProcessEnded(container_id=container_id))
 
     def _begin_life(self, spec: ContainerSpec) -> SimulatedContainer:
-        script = read_script(spec)
+        script = read_script(spec, self.state.programs)
         ends_at = self.now + script.seconds
         how = ContainerExited(
             container_id=spec.id,
