@@ -26,6 +26,10 @@ ANSWER_TIMEOUT_SECONDS: Final = 10.0
 T = TypeVar("T")
 
 
+class NoAnswerFrom(KaonError):
+    """A peer is not there, or has not answered in time; asked again it may."""
+
+
 class Tool:
     """A node for the time of one command."""
 
@@ -39,15 +43,13 @@ class Tool:
         self._outside = Outside.on(self.node)
 
     async def ask(self, question: Message, to: PID | None = None, timeout_seconds: float | None = None) -> Any:
-        """Ask the master, or another actor. Raises :class:`KaonError` for no answer and for a refusal."""
+        """Ask the master, or another actor. Raises :class:`NoAnswerFrom`, and :class:`KaonError` for a refusal."""
         target = to or self.cluster.masters[0]
         timeout = ANSWER_TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds
         try:
             answer = await self._outside.fetch_answer(target, question, timeout)
         except NoAnswer as error:
-            raise KaonError(
-                f"{_whom(target)} does not answer: {error}; is it running? (`kaon up` starts one)"
-            ) from None
+            raise NoAnswerFrom(f"{_whom(target)} does not answer: {error}; {_what_to_do(target)}") from None
         if isinstance(answer, Refusal):
             raise KaonError(answer.message)
         return answer
@@ -58,8 +60,14 @@ class Tool:
 
 
 def _whom(pid: PID) -> str:
-    """A peer in words, without the key in its address."""
-    return f"the {pid.name} at {pid.node.partition('?')[0]}"
+    """A peer in words, without the key in its address. Its process is what a user knows, not the actor in it."""
+    return f"the {'master' if pid.name == 'master' else 'agent'} at {pid.node.partition('?')[0]}"
+
+
+def _what_to_do(pid: PID) -> str:
+    if pid.name == "master":
+        return "is it running? (`kaon up` starts one)"
+    return "`kaon agents` says how it is, its log why"
 
 
 def with_tool(cluster: Cluster, work: Callable[[Tool], Awaitable[T]]) -> T:

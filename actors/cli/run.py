@@ -18,7 +18,7 @@ from actors.cli.client import Tool, cluster_options, with_tool
 from actors.cli.logs import files_of
 from actors.cli.run_scheduler import Constraint, NoFit, Notice, RunEnded, RunScheduler, RunState, TaskChanged
 from actors.messages.operating import GetAgents, GetMaster, ReadSandbox, SandboxChunk
-from actors.messages.records import CommandInfo, FrameworkInfo, TaskState, TaskStatus
+from actors.messages.records import CommandInfo, FrameworkInfo, Reason, TaskState, TaskStatus
 from actors.scheduler.cluster import Cluster
 from actors.scheduler.state import Interrupt
 from allocator.resources import Resources
@@ -198,7 +198,8 @@ class Screen(Edge[ScreenState]):
     def changed(self, sender: PID, message: TaskChanged) -> None:
         """Read what a task prints once it runs, to the end when it has ended."""
         status = message.status
-        if status.state is TaskState.RUNNING or (status.state.is_terminal and status.container_id):
+        never_ran = status.reason is Reason.CONTAINER_LAUNCH_FAILED
+        if status.state is TaskState.RUNNING or (status.state.is_terminal and status.container_id and not never_ran):
             self._read(message)
         if not status.state.is_terminal:
             return

@@ -114,6 +114,25 @@ def test_a_run_whose_output_nobody_reads_any_more_ends(cluster: Cluster) -> None
     assert cluster.json("ps") == []
 
 
+def test_logs_are_followed_across_the_restart_of_the_agent(cluster: Cluster) -> None:
+    cluster.up()
+    run = cluster.start(
+        "run", "--name", "steady", "--shell", "echo one; while [ ! -e go ]; do sleep 0.1; done; echo two"
+    )
+    wait_until(lambda: any(t["latest_state"] == "RUNNING" for t in cluster.json("ps")), "the task runs")
+    logs = cluster.start("logs", "--follow", "steady")
+    assert logs.stdout is not None
+    assert logs.stdout.readline() == "one\n"
+    agent = cluster.pid_of("agent-0")
+    os.kill(agent, signal.SIGKILL)
+    wait_until(lambda: _is_back(cluster, "agent-0", agent), "the agent is back")
+    (sandbox,) = {path.parent for path in cluster.work_dir.rglob("stdout")}
+    (sandbox / "go").touch()
+    stdout, stderr = logs.communicate(timeout=60)
+    assert (logs.returncode, stdout, stderr) == (0, "two\n", "")
+    run.communicate(timeout=60)
+
+
 def test_many_at_once(cluster: Cluster) -> None:
     cluster.up("--agents", "2", "--resources", "cpus:8;mem:4096")
     runs = [cluster.start("run", "--name", f"r{number}", "echo", str(number)) for number in range(20)]
