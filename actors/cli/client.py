@@ -49,25 +49,22 @@ class Tool:
         try:
             answer = await self._outside.fetch_answer(target, question, timeout)
         except NoAnswer as error:
-            raise NoAnswerFrom(f"{_whom(target)} does not answer: {error}; {_what_to_do(target)}") from None
+            raise NoAnswerFrom(self._unanswered(target, error)) from None
         if isinstance(answer, Refusal):
             raise KaonError(answer.message)
         return answer
 
+    def _unanswered(self, pid: PID, why: NoAnswer) -> str:
+        """What to tell the user, who knows processes rather than the actors in them; without the key in the address."""
+        is_master = any(pid.node == master.node for master in self.cluster.masters)
+        where = pid.node.partition("?")[0]
+        if is_master:
+            return f"the master at {where} does not answer: {why}; is it running? (`kaon up` starts one)"
+        return f"the agent at {where} does not answer: {why}; `kaon agents` says how it is, its log why"
+
     async def close(self) -> None:
         """Hang up."""
         await self.node.stop(1.0)
-
-
-def _whom(pid: PID) -> str:
-    """A peer in words, without the key in its address. Its process is what a user knows, not the actor in it."""
-    return f"the {'master' if pid.name == 'master' else 'agent'} at {pid.node.partition('?')[0]}"
-
-
-def _what_to_do(pid: PID) -> str:
-    if pid.name == "master":
-        return "is it running? (`kaon up` starts one)"
-    return "`kaon agents` says how it is, its log why"
 
 
 def with_tool(cluster: Cluster, work: Callable[[Tool], Awaitable[T]]) -> T:
