@@ -88,7 +88,8 @@ class _Asking:
             framework = _one(frameworks, which, lambda each: (each.info.framework_id, each.info.name), "framework")
             which = framework_id = framework.info.framework_id
             found += causes_of_framework(framework, (await ask(GetOffers())).offers)
-            found += await self._allocator(Explain(framework_id=which))
+            if framework.state != "completed":
+                found += await self._allocator(Explain(framework_id=which))
         else:
             agent = _one(agents, which, lambda each: (each.info.agent_id, each.info.hostname), "agent")
             which, addresses = agent.info.agent_id, [agent.info.address]

@@ -43,6 +43,11 @@ def test_a_cluster_runs_commands_and_leaves_nothing_behind(cluster: Cluster) -> 
     on_b = cluster.kaon("run", "--constraint", "rack=b", "--name", "placed", "true")
     assert on_b.stdout == ""
 
+    (completed, *_) = cluster.json("frameworks", "--all")
+    why = cluster.kaon("why", "framework", completed["info"]["framework_id"]).stdout
+    assert "is completed" in why
+    assert "allocator:" not in why, "which knows it no more"
+
     agents = {agent["info"]["agent_id"]: dict(agent["info"]["attributes"]) for agent in cluster.json("agents")}
     assert sorted(attributes["rack"] for attributes in agents.values()) == ["a", "b"]
     tasks = {task["info"]["task_id"]: task for task in cluster.json("ps", "--all")}
