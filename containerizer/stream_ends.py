@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Protocol
 
 from containerizer import inotify
@@ -52,7 +53,8 @@ class Changes:
         callbacks.remove(changed)
         if not callbacks:
             del self._callbacks[number]
-            inotify.unwatch_file(self._watch, number)
+            with suppress(OSError):  # its file system is gone, and the watch with it
+                inotify.unwatch_file(self._watch, number)
 
     def close(self) -> None:
         """Watch nothing any more. Twice is once."""
@@ -69,7 +71,7 @@ class Source(Protocol):
     kind: OutputSource
 
     def begin(self, reader: Reader) -> None:
-        """Be told of what comes."""
+        """Be told of what comes. Raises `OSError`."""
 
     def pump(self, reader: Reader) -> bool:
         """Deliver one chunk within the reader's credit, which is above 0; False if nothing is there now."""
@@ -111,12 +113,11 @@ class Reader:
         self._sources.append(source)
 
     def begin(self, finished: bool) -> None:
-        """Read. finished: what is there is all there will be."""
-        if not self._closed:
-            self.finished = self.finished or finished
-            for source in self._sources:
-                source.begin(self)
-            self._pump()
+        """Read, from the loop's next round on. finished: what is there is all there will be. Raises `OSError`."""
+        self.finished = finished
+        for source in self._sources:
+            source.begin(self)
+        self.schedule()
 
     def credit_more(self, size_bytes: int) -> None:
         """So much more may be delivered."""

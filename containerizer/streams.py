@@ -170,35 +170,32 @@ class Streams:
     def attach_output(self, stream: int, message: AttachOutput) -> str:
         """Begin to read for a stream; why not, or empty."""
         ends = self._ends[message.container_id]
-        offsets = {OutputSource.STDOUT: message.stdout_offset, OutputSource.STDERR: message.stderr_offset}
         reader = Reader(self._loop, stream, message.credit_bytes, self._post, lambda: self._reader_over(ends, stream))
-        opened: list[int] = []
         try:
-            for source, name, end in (
-                (OutputSource.STDOUT, ends.spec.stdout, "terminal" if ends.spec.tty else "output"),
-                (OutputSource.STDERR, ends.spec.stderr, "error"),
-            ):
-                if source is OutputSource.STDERR and (ends.spec.tty or (name and name == ends.spec.stdout)):
-                    continue
-                if name:
-                    opened.append(open_output(ends.spec, name))
-                    lag = message.lag_bytes
-                    reader.add(FileSource(source, opened[-1], offsets[source], lag, self._changes))
-                elif end in ends.descriptors:
-                    if ends.readers:
-                        raise InvalidSpec("what it prints is kept nowhere, and somebody reads it already")
-                    reader.add(PipeSource(self._loop, source, ends.descriptors[end]))
-                elif ends.lost:
-                    raise InvalidSpec(f"its output cannot be read: {ends.lost}")
+            self._add_sources(reader, ends, message)
+            reader.begin(ends.finished)
         except (InvalidSpec, OSError) as error:
-            for descriptor in opened:
-                os.close(descriptor)
+            reader.close()
             return str(error)
         self._readers[stream] = reader
         ends.readers.add(stream)
-        # Not within the turn that answers: the answer goes first.
-        self._loop.call_soon(reader.begin, ends.finished)
         return ""
+
+    def _add_sources(self, reader: Reader, ends: Ends, message: AttachOutput) -> None:
+        spec = ends.spec
+        kinds = [(OutputSource.STDOUT, spec.stdout, "terminal" if spec.tty else "output", message.stdout_offset)]
+        if not spec.tty and not (spec.stderr and spec.stderr == spec.stdout):
+            kinds.append((OutputSource.STDERR, spec.stderr, "error", message.stderr_offset))
+        for kind, name, end, offset in kinds:
+            if name:
+                descriptor = open_output(spec, name)
+                reader.add(FileSource(kind, descriptor, offset, message.lag_bytes, self._changes))
+            elif end in ends.descriptors:
+                if ends.readers:
+                    raise InvalidSpec("what it prints is kept nowhere, and somebody reads it already")
+                reader.add(PipeSource(self._loop, kind, ends.descriptors[end]))
+            else:
+                raise InvalidSpec(f"its output cannot be read: {ends.lost or 'an earlier containerizer had it'}")
 
     def _reader_over(self, ends: Ends, stream: int) -> None:
         self._readers.pop(stream, None)

@@ -101,6 +101,15 @@ def test_a_parent_cannot_put_something_else_in_the_multiplexers_place(isolated: 
     assert isolated.output("pod.exec").strip() == "/dev/pts/0"
 
 
+@pytest.mark.root
+def test_something_else_in_its_place_is_no_terminal(isolated: Any) -> None:
+    program = "umount /dev/pts && mkfifo /dev/pts/ptmx && echo done; sleep 600"
+    isolated.launch("pod", program, capabilities=("CAP_SYS_ADMIN",), seccomp="unconfined")
+    isolated.await_output("pod", "done")
+    failed = isolated.ask(Launch(spec=isolated.spec("pod.exec", "tty", debug=True, tty=True)), LaunchFailed)
+    assert "this is no terminal multiplexer: '/dev/pts/ptmx'" in failed.message
+
+
 def test_megabytes_through_pipes_both_ways(machine: Any, attached: Any) -> None:
     machine.launch("c1", "cat", interactive=True, stdout="", stderr="")
     check_copies(machine, attached)
