@@ -360,7 +360,8 @@ def raw_terminal() -> Iterator[Callable[[], None]]:
         yield enter
     finally:
         if saved:
-            termios.tcsetattr(0, termios.TCSADRAIN, saved[0])
+            with contextlib.suppress(termios.error):  # EIO: the terminal itself is gone
+                termios.tcsetattr(0, termios.TCSADRAIN, saved[0])
 
 
 async def hold(client: Client, opened: Callable[[SessionOpened], None]) -> SessionResult:

@@ -172,7 +172,12 @@ def test_a_task_with_a_terminal_is_attached_to_again_and_again(cluster: Cluster)
         terminal.type(b"\x10\x11")
         assert terminal.end() == 0
         assert terminal.now == terminal.before
-    os.kill(cluster.pid_of("agent-0.containerizer"), signal.SIGKILL)
+    with Terminal(cluster, "attach", "--tail", "1000", "console") as terminal:
+        terminal.until("<one>")
+        os.kill(cluster.pid_of("agent-0.containerizer"), signal.SIGKILL)
+        terminal.until("kaon: the agent's containerizer has ended")
+        assert terminal.end() == 1
+        assert terminal.now == terminal.before
 
     def attached() -> bool:
         with Terminal(cluster, "attach", "--tail", "1000", "console") as terminal:
