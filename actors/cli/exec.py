@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 import click
 
@@ -16,8 +17,11 @@ from actors.scheduler.cluster import Cluster
 from runtime.errors import KaonError
 from runtime.pid import PID
 
-SESSIONS: str = "sessions"
+SESSIONS: Final = "sessions"
 """The actor of an agent that opens sessions."""
+
+DEFAULT_WINDOW: Final = (24, 80)
+"""Rows and columns where nobody sits at a terminal."""
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
@@ -45,7 +49,7 @@ def exec_command(
     own: COMMAND runs in its executor's. Exit status: COMMAND's own, 128 and its number if a signal ended it, 127 if it
     cannot be executed; 1 and a line that begins with "kaon:" if there was no running it, or the connection broke.
     """
-    rows, columns = window_size()
+    rows, columns = window_size() or DEFAULT_WINDOW
     pairs = read_environment(environment)
 
     async def work(tool: Tool) -> int:

@@ -215,6 +215,7 @@ class Client(Edge[ClientState]):
             self.state.session, self.state.opened = sender, answer
             self.link(sender)
             self.on_open(answer)
+            self._tell_window()
             if answer.input:
                 self._keyboard = Keyboard(answer.input_credit_bytes, lambda data: self.post(Typed(data=data)))
                 self._keyboard.start()
@@ -322,10 +323,13 @@ class Client(Edge[ClientState]):
     @receive(Resized)
     def resized(self, sender: PID, message: Resized) -> None:
         """Tell the other terminal."""
-        if self.state.session is not None and self.state.opened is not None and self.state.opened.tty:
-            rows, columns = window_size()
-            window = SetWindow(container_id=self.state.opened.container_id, rows=rows, columns=columns)
-            self.ask(self.state.session, window, self.window_set, timeout_seconds=WINDOW_TIMEOUT_SECONDS)
+        self._tell_window()
+
+    def _tell_window(self) -> None:
+        opened, session, size = self.state.opened, self.state.session, window_size()
+        if session is not None and opened is not None and opened.tty and opened.input and size is not None:
+            window = SetWindow(container_id=opened.container_id, rows=size[0], columns=size[1])
+            self.ask(session, window, self.window_set, timeout_seconds=WINDOW_TIMEOUT_SECONDS)
 
     def window_set(self, sender: PID, answer: WindowSet | Refused | AskFailed, context: None) -> None:
         """A command that has just ended has no terminal: nothing to say."""
@@ -336,14 +340,14 @@ class Client(Edge[ClientState]):
         self._finish(128 + message.number)
 
 
-def window_size() -> tuple[int, int]:
-    """Rows and columns of this terminal; 24 and 80 where there is none."""
+def window_size() -> tuple[int, int] | None:
+    """Rows and columns of this terminal; None where there is none."""
     for descriptor in range(3):
         with contextlib.suppress(OSError):
             size = os.get_terminal_size(descriptor)
             if size.lines > 0 and size.columns > 0:
                 return size.lines, size.columns
-    return 24, 80
+    return None
 
 
 @contextlib.contextmanager

@@ -163,12 +163,12 @@ def again(cluster: Cluster) -> bool:
 
 def test_a_task_with_a_terminal_is_attached_to_again_and_again(cluster: Cluster) -> None:
     cluster.up()
-    shell = 'echo began; while read line; do echo "<$line>"; done; exit 0'
+    shell = 'echo began; while read line; do echo "<$line>" $(stty size); done; exit 0'
     run = start_task(cluster, "console", "--tty", "--shell", shell)
-    with Terminal(cluster, "attach", "--tail", "1000", "console") as terminal:
+    with Terminal(cluster, "attach", "--tail", "1000", "console", rows=33, columns=99) as terminal:
         terminal.until("began")
         terminal.type(b"one\n")
-        terminal.until("<one>")
+        terminal.until("<one> 33 99")
         terminal.type(b"\x10\x11")
         assert terminal.end() == 0
         assert terminal.now == terminal.before
