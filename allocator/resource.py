@@ -207,7 +207,8 @@ def subtracted(left: Resource, right: Resource) -> Resource:
         copies = max(0, left.copies - right.copies)
         return amount(left, scalar=left.scalar, ranges=left.ranges, items=left.items, copies=copies)
     if left.scalar:
-        return amount(left, scalar=max(0, left.scalar - right.scalar))
+        rest = max(0, left.scalar - right.scalar)
+        return Resource(left.name, rest, (), (), left.reservations, left.disk, left.shared, left.revocable)
     gone = set(right.items)
     return amount(
         left,

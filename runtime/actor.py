@@ -78,7 +78,7 @@ class Actor(Generic[S]):
     records: ClassVar[Any] = None
     """The struct type, or union of tagged ones, of what this actor persists; None for an actor without a journal."""
 
-    _record_types: ClassVar[tuple[Any, ...]] = ()
+    _record_types: ClassVar[frozenset[Any]] = frozenset()
 
     state: S
     pid: PID
@@ -102,7 +102,8 @@ class Actor(Generic[S]):
         handlers[Started] = _started
         cls.handlers = handlers
         if "records" in vars(cls):
-            cls._record_types = get_args(cls.records) or ((cls.records,) if cls.records is not None else ())
+            types = get_args(cls.records) or ((cls.records,) if cls.records is not None else ())
+            cls._record_types = frozenset(types)
 
     def __init__(self, state: S, pid: PID, seed: str) -> None:
         """Made by the node, before the first turn."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import time
 from collections import deque
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Protocol
 
 
@@ -86,7 +86,7 @@ class VirtualClock:
     def call_at(self, when: float, callback: Callable[[], None]) -> Handle:
         """Call `callback` at virtual time `when` (at once, in order, if that is past)."""
         handle = _VirtualHandle(callback)
-        heapq.heappush(self._queue, (max(when, self._now), next(self._order), handle))
+        heappush(self._queue, (max(when, self._now), next(self._order), handle))
         return handle
 
     def call_soon(self, callback: Callable[[], None]) -> None:
@@ -108,7 +108,7 @@ class VirtualClock:
         if soon and not (queue and queue[0][0] <= self._now and queue[0][1] < soon[0][0]):
             soon.popleft()[1]()
             return
-        handle = heapq.heappop(queue)[2]
+        handle = heappop(queue)[2]
         callback, handle.callback = handle.callback, None
         if callback is not None:
             callback()
@@ -116,7 +116,7 @@ class VirtualClock:
     def next_at(self) -> float | None:
         """When the next callback is due; None when nothing is scheduled."""
         while self._queue and self._queue[0][2].callback is None:
-            heapq.heappop(self._queue)
+            heappop(self._queue)
         if self._soon:
             return self._now
         return self._queue[0][0] if self._queue else None
@@ -129,12 +129,12 @@ class VirtualClock:
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass, running everything that falls due, in order."""
         end = self._now + seconds
-        queue, soon, pop = self._queue, self._soon, heapq.heappop
+        queue, soon = self._queue, self._soon
         while True:
             if soon and not (queue and queue[0][0] <= self._now and queue[0][1] < soon[0][0]):
                 soon.popleft()[1]()
             elif queue and queue[0][0] <= end:
-                when, _, handle = pop(queue)
+                when, _, handle = heappop(queue)
                 callback = handle.callback
                 if callback is not None:
                     self._now = when

@@ -200,7 +200,7 @@ class Codec:
 
 def as_envelope(posted: Posted) -> Envelope:
     """What was queued, as an envelope."""
-    return posted if isinstance(posted, Envelope) else Envelope(*posted)
+    return Envelope(*posted) if type(posted) is tuple else posted  # type: ignore[return-value]
 
 
 def as_posted(envelope: Envelope) -> Posted:

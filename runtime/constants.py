@@ -28,6 +28,9 @@ TURNS_PER_VISIT: Final = 64
 TURNS_PER_PUMP: Final = 1024
 """Turns before the loop looks at its sockets and timers again."""
 
+BURST_ENVELOPES: Final = 128
+"""After so many a node handles what has come before it reads on, while it is in the processor's caches."""
+
 HANDSHAKE_TIMEOUT_SECONDS: Final = 5.0
 """From dialling to Welcome; a dial that takes longer has failed."""
 
@@ -62,7 +65,7 @@ REFUSALS: Final = (
     "wrong_version",  # Hello of another protocol version
     "wrong_principal",  # an authenticated peer that claims a node id which is not its own
     "superseded",  # a Hello of an older life of a node
-    "flood",  # more than the receiver's queues take
+    "flood",  # more than the receiver's mailbox takes
     "unauthenticated",  # an unknown or revoked key
     "poison",  # a message that has crashed its receiver twice
 )
@@ -70,3 +73,4 @@ REFUSALS: Final = (
 
 assert PING_INTERVAL_SECONDS * PING_MISSES * 1000 > HEARTBEAT_TIMEOUT_MS, "heartbeats are the quicker of the two"
 assert MAX_FRAME_BYTES > MAX_MESSAGE_BYTES
+assert TURNS_PER_PUMP >= BURST_ENVELOPES

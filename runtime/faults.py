@@ -106,6 +106,11 @@ class Faults:
         self._cut.clear()
         self._cuts.clear()
 
+    @property
+    def has_cuts(self) -> bool:
+        """Whether there is any direction in which nothing gets through."""
+        return bool(self._cut)
+
     def is_cut(self, sender: str, receiver: str) -> bool:
         """Whether nothing gets through from one node to another."""
         return (sender, receiver) in self._cut

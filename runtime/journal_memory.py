@@ -143,7 +143,8 @@ class MemoryJournalStore:
         """Queue a change; returns its ticket."""
         self._queued.append(operation)
         self._ticket += 1
-        self._schedule()
+        if not self._scheduled:
+            self._schedule()
         return self._ticket
 
     def closed(self, name: str) -> None:

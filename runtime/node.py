@@ -194,6 +194,9 @@ class Node:
     def _overflow(self, cell: Cell, delivery: Delivery) -> None:
         """A mailbox is full: do what the message's type says."""
         message, sender, trace, span, _, _, _ = delivery
+        if sender.node != self.identity.node:
+            detail = f"{tag_of(type(message))}: the mailbox of {cell.name} is full, {cell.bound} messages wait in it"
+            self.refused("flood", sender.node, detail)
         self.dead_letter(delivery, cell.pid, "busy")
         if message.overflow is Overflow.REFUSE and not is_ask(span):
             busy = Busy(message_type=tag_of(type(message)))

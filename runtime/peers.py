@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
-
-from msgspec.structs import astuple
 
 from runtime.actor import Delivery
 from runtime.clock import Handle
@@ -23,13 +22,10 @@ from runtime.mailbox import Watcher
 from runtime.message import AskFailed, Busy, Message, Overflow
 from runtime.pid import NODE_ACTOR, PID
 from runtime.routes import Dial, Peer, Route
-from runtime.transport.protocol import Envelope, Identity, Posted, Session, Transport
+from runtime.transport.protocol import Arrived, Envelope, Identity, Posted, Session, Transport
 
 if TYPE_CHECKING:
     from runtime.node import Node
-
-BURST_ENVELOPES: Final = 128
-"""After so many a node handles what has come before it reads on, while it is in the processor's caches."""
 
 NOT_CONNECTED: Final = "no session with its node"
 
@@ -61,9 +57,6 @@ class Peers:
         self._stopped = False
         self._sent_before = 0
         self._drains = transport.drains
-        self._burst_at = 0.0
-        self._burst_bytes = 0
-        self._burst_envelopes = 0
         self.envelopes_in = 0
 
     @property
@@ -202,58 +195,52 @@ class Peers:
                 session.send(envelope)
         self._node.log.debug("session with %s opened", session.peer.node)
 
-    def received(self, session: Session, envelopes: list[Envelope], size_bytes: int) -> None:
-        """Put what came into mailboxes."""
-        peer = self._peers.get(session)
-        if peer is None:
-            return
-        peer.heard = True
+    def received(self, frames: Sequence[Arrived]) -> None:
+        """Put what came into mailboxes. What is read in one go has one time of arrival."""
         node = self._node
-        cells = node.cells
-        now = self._burst_at = self._burst_at or node.now()
-        self._burst_bytes += size_bytes
-        self._burst_envelopes += len(envelopes)
-        sender = peer.last
+        cells, peers = node.cells, self._peers
+        now = node.now()
+        count = weight = 0
         queue: deque[Delivery] | None = None  # of the actor `receiver`, while it takes what comes
         receiver, bound = "", 0
-        for envelope in envelopes:
-            to, name, trace, span, parent, body, answers = astuple(envelope)
-            if name != sender.name:
-                sender = self._sender(peer, name)
-            if to != receiver:
-                receiver, queue = to, None
-                cell = cells.get(to)
-                if cell is not None and not cell.crashes:
-                    queue, bound = cell.queue, cell.bound
-                    if not cell.scheduled and not cell.ended:
-                        cell.scheduled = True
-                        node.run_queue.append(cell)
-            if queue is not None and len(queue) < bound:
-                queue.append((body, sender, trace, span, parent, answers, now))
-            elif to == NODE_ACTOR:
-                self._control(session, body)
-            else:
-                delivery = (body, sender, trace, span, parent, answers, now)
-                node.deliver(PID(to, self.identity.node, self.identity.incarnation), delivery)
+        for session, envelopes, size_bytes in frames:
+            peer = peers.get(session)
+            if peer is None:
+                continue
+            peer.heard = True
+            count += len(envelopes)
+            weight += size_bytes
+            sender = peer.last
+            for envelope in envelopes:
+                name, to = envelope.sender, envelope.to
+                if name != sender.name:
+                    sender = self._sender(peer, name)
+                if to != receiver:
+                    receiver, queue = to, None
+                    cell = cells.get(to)
+                    if cell is not None and not cell.crashes:
+                        queue, bound = cell.queue, cell.bound
+                        if not cell.scheduled and not cell.ended:
+                            cell.scheduled = True
+                            node.run_queue.append(cell)
+                body = envelope.body
+                delivery = (body, sender, envelope.trace, envelope.span, envelope.parent, envelope.answers, now)
+                if queue is not None and len(queue) < bound:
+                    queue.append(delivery)
+                elif to == NODE_ACTOR:
+                    self._control(session, body)
+                else:
+                    node.deliver(PID(to, self.identity.node, self.identity.incarnation), delivery)
+        self.envelopes_in += count
+        if node.recorder is not None:
+            node.recorder.weigh(weight)
         if not self._drains:
-            self._end_burst()
             node.wake()
-        elif self._burst_envelopes >= BURST_ENVELOPES:
-            self.drained()
 
     def drained(self) -> None:
         """Handle what has come, in the same turn of the loop."""
-        self._end_burst()
         if self._node.run_queue:
             self._node.run_turns()
-
-    def _end_burst(self) -> None:
-        """Account for what came in one go: it has one time of arrival."""
-        if self._node.recorder is not None:
-            self._node.recorder.weigh(self._burst_bytes)
-        self.envelopes_in += self._burst_envelopes
-        self._burst_at = 0.0
-        self._burst_bytes = self._burst_envelopes = 0
 
     def _sender(self, peer: Peer, name: str) -> PID:
         """The pid of a peer's actor, remembered: its node is the session's, whatever the peer says."""
@@ -307,6 +294,11 @@ class Peers:
         to = PID(envelope.to, session.peer.node, session.peer.incarnation)
         self._lost(to, sender, envelope, f"undeliverable: {reason}")
         self._node.wake()
+
+    def unconfirmed(self, session: Session, count: int) -> None:
+        """A session ended with envelopes of ours on their way: nobody knows what became of them."""
+        self._node.dead_letters["unconfirmed"] += count
+        self._node.log.debug("%d messages to %s may not have arrived: their session is over", count, session.peer.node)
 
     def refused(self, reason: str, peer: str, detail: str) -> None:
         """The transport turned input away."""

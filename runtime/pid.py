@@ -33,6 +33,9 @@ class PID(msgspec.Struct, frozen=True, gc=False, array_like=True, order=True, ca
     def __str__(self) -> str:
         return f"{self.name}@{self.node}"
 
+    def __deepcopy__(self, memo: object) -> PID:
+        return self
+
     @property
     def is_address(self) -> bool:
         """Whether `node` is an address: the first message to it opens a session, and answers come from the real id."""

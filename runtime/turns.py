@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from runtime.actor import Delivery, UnhandledMessage
 from runtime.constants import TURNS_PER_VISIT
@@ -13,13 +13,11 @@ from runtime.effects import After, Ask, Cancel, Effect, Link, Persist, Reply, Se
 from runtime.mailbox import Cell, PendingAsk
 from runtime.message import AskFailed, Message
 from runtime.pid import PID
+from runtime.tracing.recorder import idle_turn
 from runtime.transport.protocol import Envelope
 
 if TYPE_CHECKING:
     from runtime.node import Node
-
-_NOTHING: Final[list[Effect]] = []
-"""The effects of a turn that had none; shared, never filled."""
 
 
 class Turns:
@@ -50,25 +48,32 @@ class Turns:
         ticks, epoch = self._ticks, self._epoch
         record = node.record
         observe = node.observe
+        next_delivery = queue.popleft
+        kind, handler = None, None  # of the message before: mailboxes hold runs of one type
         started = ticks() + epoch
         count = 0
         while queue and count < limit:
-            delivery = queue.popleft()
-            message, sender, trace, span, parent, answers, received = delivery
             count += 1
+            delivery = next_delivery()
+            message, sender, answers = delivery[0], delivery[1], delivery[5]
             actor.now = started
             actor._delivery = delivery
             try:
                 if answers and answers & 1:
                     self._answer(cell, delivery)
-                elif (handler := handlers.get(type(message))) is not None:
-                    handler(actor, sender, message)
                 else:
-                    actor.unhandled(sender, message)
+                    if type(message) is not kind:
+                        kind = type(message)
+                        handler = handlers.get(kind)
+                    if handler is not None:
+                        handler(actor, sender, message)
+                    else:
+                        actor.unhandled(sender, message)
                 effects = actor._outbox
                 ended = ticks() + epoch
                 if effects:
                     actor._outbox = []
+                    _, _, trace, span, parent, _, received = delivery
                     turn = Turn(pid, sender, message, trace, span, parent, received, started, ended, effects)
                     if cell.journal is None:
                         self.apply(cell, turn)
@@ -82,14 +87,14 @@ class Turns:
                     started = ended
                     continue
                 else:
-                    turn = Turn(pid, sender, message, trace, span, parent, received, started, ended, _NOTHING)
+                    turn = idle_turn(pid, delivery, started, ended)
             except UnhandledMessage:
                 actor._outbox = []
                 ended = ticks() + epoch
-                turn = Turn(pid, sender, message, trace, span, parent, received, started, ended, _NOTHING)
+                turn = idle_turn(pid, delivery, started, ended)
                 node.dead_letter(delivery, pid, "unhandled")
             except Exception:  # noqa: BLE001  a failed turn is the supervisor's business, whatever was raised
-                turn = Turn(pid, sender, message, trace, span, parent, received, started, ticks() + epoch, _NOTHING)
+                turn = idle_turn(pid, delivery, started, ticks() + epoch)
                 turn.error = traceback.format_exc()
                 node.lifecycle.fail(cell, turn)
                 break

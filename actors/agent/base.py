@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-import uuid
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from actors.agent import checkpoint
-from actors.agent.constants import CAPABILITIES
+from actors.agent.constants import CAPABILITIES, CONTAINERIZER_RETRY_MAX_SECONDS, CONTAINERIZER_RETRY_SECONDS
+from actors.agent.events import TryContainerizer
 from actors.agent.records import AgentRecord
 from actors.agent.state import AgentState, Executor
 from actors.messages.records import AgentInfo, Reason, Source, TaskState, TaskStatus
 from runtime.actor import Actor
-from runtime.message import Message
+from runtime.message import AskFailed, Message
 from runtime.pid import PID
 
 log = logging.getLogger("kaon.agent")
+
+_UUID_VERSION: Final = 0x4000 << 64 | 0x8000 << 48
+_UUID_CHANCE: Final = ~(0xF000 << 64 | 0xC000 << 48)
+"""The bits of a random UUID that say what it is, and the others. `uuid.UUID` takes ten times as long."""
 
 
 class AgentBase(Actor[AgentState]):
@@ -30,7 +34,8 @@ class AgentBase(Actor[AgentState]):
 
     def new_uuid(self) -> str:
         """A random id (RFC 4122, version 4), from the actor's own chance."""
-        return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+        text = f"{self.random.getrandbits(128) & _UUID_CHANCE | _UUID_VERSION:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
     def to_master(self, message: Message) -> None:
         """Send to the master that has registered this agent; nothing is sent while there is none."""
@@ -65,6 +70,25 @@ class AgentBase(Actor[AgentState]):
             capabilities=CAPABILITIES,
             not_isolated=self.state.not_isolated,
         )
+
+    def containerizer_gone(self, reason: str) -> None:
+        """Containers run on without it; attach to its successor."""
+        if self.state.ready:
+            log.warning("the containerizer is gone (%s); containers run on, attaching again", reason)
+        self.state.ready = False
+        self.attach_later(None)
+
+    def attach_later(self, answer: Message | None) -> None:
+        """One attempt at a time: the loss of the link and the failure of a question are told one after the other."""
+        if self.state.containerizer_timer:
+            return
+        if isinstance(answer, AskFailed):
+            log.debug("the containerizer does not answer: %s", answer.reason)
+        delay = min(
+            CONTAINERIZER_RETRY_SECONDS * 2.0**self.state.containerizer_attempts, CONTAINERIZER_RETRY_MAX_SECONDS
+        )
+        self.state.containerizer_attempts += 1
+        self.state.containerizer_timer = self.after(delay, TryContainerizer())
 
     def executor_in(self, container_id: str) -> Executor | None:
         """The executor whose container that is."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from actors.agent.base import log
 from actors.agent.constants import (
     ATTACH_TIMEOUT_SECONDS,
-    CONTAINERIZER_RETRY_MAX_SECONDS,
-    CONTAINERIZER_RETRY_SECONDS,
     LAUNCH_ATTEMPTS,
     RECOVER_TIMEOUT_SECONDS,
 )
@@ -17,7 +15,7 @@ from actors.agent.state import Executor, LaunchStep
 from actors.messages.records import Reason, Source, TaskState
 from containerizer.messages import Attach, Attached, Limitation, Recover, Recovered
 from runtime.actor import receive
-from runtime.message import AskFailed, Message
+from runtime.message import Message
 from runtime.pid import PID
 
 
@@ -36,7 +34,7 @@ class Containers(Registration):
     def attached(self, sender: PID, answer: Message, context: None) -> None:
         """Tell it what should run here."""
         if not isinstance(answer, Attached):
-            self._attach_later(answer)
+            self.attach_later(answer)
             return
         self.state.containerizer = sender
         self.state.not_isolated = tuple(missing.what for missing in answer.host.missing)
@@ -47,25 +45,6 @@ class Containers(Registration):
             timeout_seconds=RECOVER_TIMEOUT_SECONDS,
         )
 
-    def containerizer_gone(self, reason: str) -> None:
-        """Containers run on without it; attach to its successor."""
-        if self.state.ready:
-            log.warning("the containerizer is gone (%s); containers run on, attaching again", reason)
-        self.state.ready = False
-        self._attach_later(None)
-
-    def _attach_later(self, answer: Message | None) -> None:
-        """One attempt at a time: the loss of the link and the failure of a question are told one after the other."""
-        if self.state.containerizer_timer:
-            return
-        if isinstance(answer, AskFailed):
-            log.debug("the containerizer does not answer: %s", answer.reason)
-        delay = min(
-            CONTAINERIZER_RETRY_SECONDS * 2.0**self.state.containerizer_attempts, CONTAINERIZER_RETRY_MAX_SECONDS
-        )
-        self.state.containerizer_attempts += 1
-        self.state.containerizer_timer = self.after(delay, TryContainerizer())
-
     @receive(TryContainerizer)
     def try_containerizer(self, sender: PID, message: TryContainerizer) -> None:
         """Attach again."""
@@ -74,19 +53,22 @@ class Containers(Registration):
             self.attach_to_containerizer()
 
     def containers_recovered(self, sender: PID, answer: Message, context: None) -> None:
-        """Every container is alive, or has ended, or is lost; then the agent may go to the master."""
+        """Every container is alive, or has ended, or is lost; then the agent may go to the master.
+
+        Not every one: what was prepared while the question was on its way is in none of the three, and is launched now.
+        """
         if not isinstance(answer, Recovered):
-            self._attach_later(answer)
+            self.attach_later(answer)
             return
         self.state.ready = True
         self.state.containerizer_attempts = 0
-        alive, lost = set(answer.alive), set(answer.lost)
+        alive, exited, lost = set(answer.alive), set(answer.exited), set(answer.lost)
         for executor in self.state.executors():
             if executor.container_id in alive:
                 self._found_alive(executor)
             elif executor.container_id in lost:
                 self._found_lost(executor)
-            elif executor.step is not LaunchStep.PREPARING:
+            elif executor.container_id in exited:
                 executor.step = LaunchStep.RUNNING
         for executor in self.state.executors():
             if executor.step is LaunchStep.PREPARED:
@@ -125,7 +107,7 @@ class Containers(Registration):
             executor.step = LaunchStep.PREPARED
             return
         elif executor.step is LaunchStep.ASKED:
-            text = f"the containerizer ended {executor.attempts} times while it launched the container"
+            text = f"the containerizer was asked {executor.attempts} times to launch the container, and never answered"
             self.say_of_tasks(executor, TaskState.FAILED, Reason.CONTAINER_LAUNCH_FAILED, text)
         else:
             self._say_lost(executor)

@@ -219,8 +219,9 @@ class Launching(Executors):
             executor.step = LaunchStep.RUNNING
             text = f"the containerizer did not launch it within {LAUNCH_TIMEOUT_SECONDS:g} s"
             self.end_executor(executor, TaskState.FAILED, Reason.CONTAINER_LAUNCH_FAILED, text)
-        else:
-            log.warning("launch of %s: %s; the containerizer will be asked again", context.container_id, _why(answer))
+        elif self.state.ready:
+            # Whatever stood in the way: only a recovery tells whether the container was launched.
+            self.containerizer_gone(f"launch of {context.container_id}: {_why(answer)}")
 
     def container_runs(self, executor: Executor, started_at: float | None = None) -> None:
         """Tell a command's executor; wait for the subscription of a custom one. started_at: None for now."""

@@ -47,6 +47,8 @@ class TaskState(enum.Enum):
     """Its agent is there and does not have it."""
     GONE_BY_OPERATOR = "GONE_BY_OPERATOR"
 
+    __hash__ = object.__hash__  # `Enum` hashes names, in Python: states are looked up for every message
+
     @property
     def is_terminal(self) -> bool:
         """Whether nothing follows."""

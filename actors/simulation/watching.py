@@ -119,6 +119,7 @@ class Watch:
         self.turns = 0
         self.by_type: Counter[str] = Counter()
         self.last: deque[Turn] = deque(maxlen=LAST_TURNS)
+        self._keep = self.last.append
         self._heard: _Table = {}
         self._said: _Table = {}
         """What was said and what was written: no type is both."""
@@ -137,7 +138,7 @@ class Watch:
     def observe(self, turn: Turn) -> None:
         """One turn has ended. Every turn of a simulation comes by here."""
         self.turns += 1
-        self.last.append(turn)
+        self._keep(turn)
         if not self.turns % PACE_TURNS:
             for checker in self.checkers:
                 checker.passed(self.turns)

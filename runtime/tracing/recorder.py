@@ -71,9 +71,12 @@ class FlightRecorder:
         return len(self._ring)
 
 
+def idle_turn(actor: PID, delivery: Delivery, started: float, ended: float) -> Turn:
+    """A turn that had no effects."""
+    message, sender, trace, span, parent, _, received = delivery
+    return Turn(actor, sender, message, trace, span, parent, received, started, ended, [])
+
+
 def _turn(kept: Turn | Moment) -> Turn:
     """What is in the ring, as a Turn."""
-    if isinstance(kept, Turn):
-        return kept
-    pid, (message, sender, trace, span, parent, _, received), started, ended = kept
-    return Turn(pid, sender, message, trace, span, parent, received, started, ended, [])
+    return kept if isinstance(kept, Turn) else idle_turn(*kept)

@@ -136,8 +136,10 @@ class MemorySession:
 
     def arrive(self, envelopes: list[Envelope], size_bytes: int) -> None:
         """A frame has come to this end."""
-        if not self.over:
-            self.transport.door.received(self, envelopes, size_bytes)
+        if self.over:
+            self.other.transport.door.unconfirmed(self.other, len(envelopes))
+        else:
+            self.transport.door.received(((self, envelopes, size_bytes),))
 
     def _undeliverable(self, rest: Sequence[Posted], reason: str) -> None:
         for posted in rest:

@@ -12,11 +12,13 @@ The promises, checked by one contract suite for all transports:
 * `closed` comes once per opened session, after the last `received` of it;
 * peers that are killed, stopped or half-open are noticed: killed ones within a second;
 * a slow peer holds up no other; what it cannot take is bounded, then refused to the sender as undeliverable;
+* what is neither delivered nor undeliverable when a session ends is counted as unconfirmed;
 * `close(linger)` delivers what was sent to live peers within `linger` seconds, reports the rest; twice is once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -82,6 +84,10 @@ class Session(Protocol):
         """End the session: `Door.closed` follows at this end, and at the other as soon as it notices. Twice is once."""
 
 
+Arrived: TypeAlias = tuple[Session, list[Envelope], int]
+"""A frame that came: its session, its envelopes in order, its size in bytes."""
+
+
 class Door(Protocol):
     """The node, as its transport sees it. All calls come on the node's own thread, never from within `send`."""
 
@@ -90,8 +96,8 @@ class Door(Protocol):
     def opened(self, session: Session) -> None:
         """Both ends have said who they are."""
 
-    def received(self, session: Session, envelopes: list[Envelope], size_bytes: int) -> None:
-        """A frame of `size_bytes` with these envelopes came, in order."""
+    def received(self, frames: Sequence[Arrived]) -> None:
+        """These frames came, in order; many at once cost less than one by one. The sequence is still the caller's."""
 
     def drained(self) -> None:
         """A burst of `received` calls is over: a good moment to handle what came. See `Transport.drains`."""
@@ -101,6 +107,9 @@ class Door(Protocol):
 
     def undeliverable(self, session: Session, envelope: Envelope, reason: str) -> None:
         """A queued envelope will not reach the peer: too large, a full queue, or a session that ended first."""
+
+    def unconfirmed(self, session: Session, count: int) -> None:
+        """A session ended, and the peer had not confirmed so many envelopes: they may have arrived or not."""
 
     def unreachable(self, address: str, reason: str) -> None:
         """A dial ended without a session: nobody there, refused, no answer in time."""

@@ -73,17 +73,17 @@ class SimulatedNetwork(Network):
 
     def carry(self, origin: MemorySession, envelopes: list[Envelope], size_bytes: int) -> None:
         """Send a frame on its way, or what the fault rules leave of it."""
-        left, extra_seconds = self._judge(origin, envelopes)
-        if left:
-            self._send(origin, extra_seconds, lambda: origin.other.arrive(left, size_bytes))
+        extra_seconds = 0.0
+        if self.faults.has_rules:
+            envelopes, extra_seconds = self._judge(origin, envelopes)
+        if envelopes:
+            self._send(origin, extra_seconds, lambda: origin.other.arrive(envelopes, size_bytes))
 
     def tell(self, origin: MemorySession, arrive: Callable[[], None]) -> None:
         """Send a word about the session on its way; rules do not apply to it, partitions do."""
         self._send(origin, 0.0, arrive)
 
     def _judge(self, origin: MemorySession, envelopes: list[Envelope]) -> tuple[list[Envelope], float]:
-        if not self.faults.has_rules:
-            return envelopes, 0.0
         sender, receiver = _ends(origin)
         left: list[Envelope] = []
         extra_seconds = 0.0
@@ -99,20 +99,27 @@ class SimulatedNetwork(Network):
         way = self._ways.get(origin)
         if way is None:
             way = self._ways[origin] = _Way(*_ends(origin))
+        if not self.faults.has_cuts and not way.waiting:
+            self._leave(way, extra_seconds, arrive)
+            return
         way.waiting.append((extra_seconds, arrive))
         if not self.faults.is_cut(way.sender, way.receiver):
             self._release(way)
 
     def _release(self, way: _Way) -> None:
         while way.waiting:
-            extra_seconds, arrive = way.waiting.popleft()
-            delay_seconds = self._latency(way.sender, way.receiver) + extra_seconds
-            way.last = max(way.last, self.clock.now() + delay_seconds)
-            self.clock.call_at(way.last, arrive)
+            self._leave(way, *way.waiting.popleft())
+
+    def _leave(self, way: _Way, extra_seconds: float, arrive: Callable[[], None]) -> None:
+        """Be on the way, behind what left before."""
+        at = self.clock.now() + (self._latency(way.sender, way.receiver) + extra_seconds)
+        if at > way.last:
+            way.last = at
+        self.clock.call_at(way.last, arrive)
 
     def reaches(self, origin: MemorySession) -> bool:
         """Whether the other end can be reached at present: closing does not wait for a partition to heal."""
-        return not self.faults.is_cut(*_ends(origin))
+        return not self.faults.has_cuts or not self.faults.is_cut(*_ends(origin))
 
     def ended(self, session: MemorySession) -> None:
         """A session is over at one end: what it has sent still travels, unless a partition holds it."""

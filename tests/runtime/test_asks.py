@@ -223,9 +223,10 @@ def test_a_foreign_answer_does_not_get_past_a_full_mailbox() -> None:
     stage.tell(a, lambda actor: actor.send(at("n1", "b"), Note(text="hello")))
     (session,) = here.peers.sessions
     flood = [Envelope("b", "a", 2, 2, 0, Note(text="x"), answers=4) for _ in range(5)]
-    here.peers.received(session, flood, 100)
+    here.peers.received([(session, flood, 100)])
     assert len(here.cells["b"].queue) == 2
     assert here.dead_letters == {"busy": 3}
+    assert here.refusals == {"flood": 3}
     stage.settle()
     assert stage.lives(b)
 

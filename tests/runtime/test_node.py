@@ -243,7 +243,7 @@ def test_the_sender_of_what_comes_from_another_node_is_that_node_whatever_it_say
     b = stage.puppet(there, "b")
     stage.tell(b, lambda actor: actor.send(at("n1", "a"), Note(text="hello")))
     (session,) = here.peers.sessions
-    here.peers.received(session, [Envelope("a", "master", 2, 2, 0, Note(text="x"))], 50)
+    here.peers.received([(session, [Envelope("a", "master", 2, 2, 0, Note(text="x"))], 50)])
     stage.settle()
     assert stage.turns[-1].sender == PID("master", "n2", there.identity.incarnation)
 
@@ -255,7 +255,7 @@ def test_a_message_for_the_node_itself_that_is_none_is_refused() -> None:
     b = stage.puppet(there, "b")
     stage.tell(b, lambda actor: actor.send(at("n1", "a"), Note(text="hello")))
     (session,) = here.peers.sessions
-    here.peers.received(session, [Envelope("", "", 2, 2, 0, Note(text="x"))], 50)
+    here.peers.received([(session, [Envelope("", "", 2, 2, 0, Note(text="x"))], 50)])
     assert here.refusals == {"unknown_type": 1}
     assert set(here.refusals) <= set(REFUSALS)
 

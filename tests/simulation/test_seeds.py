@@ -54,6 +54,16 @@ def test_a_seed_that_nobody_has_seen_holds(masters: int, number: int, capsys: py
             ONE_MASTER,
             "a scheduler that did not ask what became of the tasks of an agent that was lost with its disk",
         ),
+        (
+            606_395_079,
+            Scenario(shape=ClusterShape(masters=3, settings=HASTY), only=(1, 3)),
+            "an agent that took a container for running which it had prepared while a recovery was on its way",
+        ),
+        (
+            742_356_411,
+            THREE_MASTERS,
+            "a checker that held a scheduler to an id which its disk had failed to keep",
+        ),
     ],
 )
 def test_a_seed_that_once_found_a_bug_holds(seed: int, scenario: Scenario, what: str) -> None:

@@ -9,7 +9,8 @@ from actors.messages.registration import AgentRegistered, AgentReregistered
 from actors.messages.registry import RegistryRecovered
 from actors.messages.scheduling import AgentFailure, Subscribed, Update
 from actors.messages.tasks import RunTask
-from actors.simulation.watching import Checker, heard, said
+from actors.scheduler.state import FrameworkIdentified
+from actors.simulation.watching import Checker, heard, said, wrote
 from runtime.effects import Turn
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ class PromisesChecker(Checker):
         super().__init__(cluster)
         self.frameworks: dict[str, str] = {}
         """Framework id of each scheduler's node."""
+        self._disk = cluster.world.disk
+        self._tickets: dict[str, int] = {}
+        """Of the record by which each of them remembers it."""
 
     @said(AgentRegistered, AgentReregistered)
     def registered(self, turn: Turn, message: AgentRegistered | AgentReregistered) -> None:
@@ -59,9 +63,14 @@ class PromisesChecker(Checker):
                 f"{turn.actor.node} was framework {known} and is told that it is {message.framework_id}"
             )
 
+    @wrote(FrameworkIdentified)
+    def identified(self, turn: Turn, record: FrameworkIdentified) -> None:
+        """It is on its way to the scheduler's disk."""
+        self._tickets[turn.actor.node] = self._disk(turn.actor.node).queued
+
     def crashed(self, node_id: str, *, wiped: bool) -> None:
-        """Without its disk a scheduler begins anew."""
-        if wiped:
+        """Without its disk, or before the id was on it, a scheduler begins anew: it has done nothing in that name."""
+        if self._disk(node_id).durable < self._tickets.pop(node_id, 0) or wiped:
             self.frameworks.pop(node_id, None)
 
     @said(Update)

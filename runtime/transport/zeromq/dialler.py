@@ -9,11 +9,10 @@ from typing import Final
 
 import zmq
 
-from runtime.codec import printable
-from runtime.constants import HANDSHAKE_TIMEOUT_SECONDS, TURNS_PER_PUMP
-from runtime.errors import InvalidMessage
+from runtime.codec import UNDECODABLE, UNSUSPICIOUS_BYTES, printable
+from runtime.constants import BURST_ENVELOPES, HANDSHAKE_TIMEOUT_SECONDS
 from runtime.transport.admission import Unacceptable
-from runtime.transport.protocol import Identity
+from runtime.transport.protocol import Arrived, Identity
 from runtime.transport.zeromq import handshake
 from runtime.transport.zeromq.handshake import ROUTING_ID_BYTES, Refused, Welcome
 from runtime.transport.zeromq.hub import Hub
@@ -88,35 +87,34 @@ class Dial:
 
     def _drain(self) -> bool:
         """Read a burst; True if there may be more."""
-        recv = self._recv
-        decode, received = self._hub.codec.decode, self._hub.door.received
-        left = TURNS_PER_PUMP
+        recv, session = self._recv, self.session
+        decode, small = self._hub.codec.decode, self._hub.codec.small_frames()
+        frames: list[Arrived] = []
+        left, exhausted = BURST_ENVELOPES, False
         try:
-            while left > 0:
+            while left > 0 and not self._closed:
                 frame = recv(_NOBLOCK)
-                session = self.session
                 if session is None:
                     self._greeting(frame)
-                    if self._closed:
-                        return False
+                    session = self.session
                     continue
+                size_bytes = len(frame)
                 try:
-                    envelopes = decode(frame)
-                except InvalidMessage:
+                    envelopes = small(frame) if size_bytes <= UNSUSPICIOUS_BYTES else decode(frame)
+                except UNDECODABLE:
                     left -= 1
+                    self._hub.hand_over(frames)
                     session.unusual(frame)
-                    if session.over:
-                        return False
                     continue
                 left -= len(envelopes) or 1
-                received(session, envelopes, len(frame))
-                if session.over:
-                    return False
+                frames.append((session, envelopes, size_bytes))
         except zmq.Again:
-            if self._lost:
-                self.fail(self._failure or "connection lost")
-            return False
-        return True
+            exhausted = True
+        finally:
+            self._hub.hand_over(frames)
+        if exhausted and self._lost:
+            self.fail(self._failure or "connection lost")
+        return not exhausted and not self._closed
 
     def _greeting(self, frame: bytes) -> None:
         """The first frame from the other end: Welcome, or why not."""

@@ -9,6 +9,9 @@
       Goodbye          <->            Goodbye          nothing more follows from this end
       Farewell         <->            Farewell         the answer: everything before the Goodbye has arrived
 
+      Mark             <->            Mark             in between: say when everything before this has arrived
+      Marked           <->            Marked           the answer
+
 Each travels in a frame of its own, to the node itself, and never reaches the node: the transport keeps them.
 """
 
@@ -63,16 +66,32 @@ class Refused(Handshake, frozen=True, kw_only=True):
 
 
 class Goodbye(Handshake, frozen=True, kw_only=True):
-    """Either end: nothing follows; everything sent before this has been written."""
+    """Either end: nothing follows; everything sent before this has been written.
+
+    listening  until Farewell: what the other end has on its way still arrives
+    """
 
     reason: str
+    listening: bool = False
 
 
 class Farewell(Handshake, frozen=True, kw_only=True):
     """Either end: your Goodbye and everything before it has arrived, and nothing follows from here either."""
 
 
-HANDSHAKES: Final = (Hello, Welcome, Refused, Goodbye, Farewell)
+class Mark(Handshake, frozen=True, kw_only=True):
+    """Either end, in the middle of a session, once a second at most: let me know when this has arrived."""
+
+    number: int
+
+
+class Marked(Handshake, frozen=True, kw_only=True):
+    """Either end: everything up to that Mark has arrived."""
+
+    number: int
+
+
+HANDSHAKES: Final = (Hello, Welcome, Refused, Goodbye, Farewell, Mark, Marked)
 
 _codec: Final = Codec(only(HANDSHAKES))
 

@@ -17,15 +17,16 @@ import msgspec
 import zmq
 
 from runtime.codec import UNDECODABLE, UNSUSPICIOUS_BYTES
-from runtime.constants import HANDSHAKE_TIMEOUT_SECONDS, TURNS_PER_PUMP
+from runtime.constants import BURST_ENVELOPES, HANDSHAKE_TIMEOUT_SECONDS
 from runtime.transport.admission import Admission, Unacceptable
-from runtime.transport.protocol import Identity
+from runtime.transport.protocol import Arrived, Identity
 from runtime.transport.zeromq import handshake
 from runtime.transport.zeromq.handshake import HANDSHAKE_BYTES, ROUTING_ID_BYTES, Hello, Refused
 from runtime.transport.zeromq.hub import Hub
 from runtime.transport.zeromq.session import ZeroMQSession
 from runtime.transport.zeromq.sockets import Monitor, Reader, cut, inode_of, peer_of, raw
 
+_EVENTS: Final = int(zmq.EVENTS)
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _FIRST_PART: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 
@@ -36,6 +37,9 @@ _LEAVING_SECONDS: Final = 1.0
 """For a peer that was told goodbye to hang up by itself."""
 _DRAIN_SECONDS: Final = 0.5
 """Longest wait for the last messages of a lost peer while others keep the socket busy."""
+
+REMEMBERED_CONNECTIONS: Final = 4_096
+"""Ended ones whose last frames may still be unread."""
 
 _LAST_WORDS_MS: Final = 100
 """For the goodbyes of sessions that ended just before the socket is closed."""
@@ -105,6 +109,7 @@ class Listener:
         self._sessions: dict[bytes, ZeroMQSession] = {}
         self._connections: dict[int, Connection] = {}
         self._lost: dict[Connection, float] = {}
+        self._gone: dict[bytes, None] = {}
         self._postponed: list[tuple[bytes, zmq.Frame]] = []
         self._failure: tuple[int, int] | None = None
         self._previous: ZeroMQSession | None = None
@@ -128,33 +133,40 @@ class Listener:
 
     def _drain(self) -> bool:
         """Read a burst; True if there may be more."""
-        recv, sessions = self._recv, self._sessions
-        decode, received = self._hub.codec.decode, self._hub.door.received
-        small = self._hub.codec.small_frames()
+        recv, session_of = self._recv, self._sessions.get
+        decode, small = self._hub.codec.decode, self._hub.codec.small_frames()
+        frames: list[Arrived] = []
+        arrived = frames.append
         session = self._previous
-        left = TURNS_PER_PUMP
+        left, exhausted = BURST_ENVELOPES, False
         try:
             while left > 0:
                 routing_id = recv(_NOBLOCK)
-                known = sessions.get(routing_id)
+                known = session_of(routing_id)
                 if known is None:
                     left -= 1
+                    self._hub.hand_over(frames)
                     self._stranger(routing_id, session)
                     continue
                 session = known
                 frame = recv(_NOBLOCK)
+                size_bytes = len(frame)
                 try:
-                    envelopes = small(frame) if len(frame) <= UNSUSPICIOUS_BYTES else decode(frame)
+                    envelopes = small(frame) if size_bytes <= UNSUSPICIOUS_BYTES else decode(frame)
                 except UNDECODABLE:
                     left -= 1
+                    self._hub.hand_over(frames)
                     self._unusual(session, frame)
                     continue
                 left -= len(envelopes) or 1
-                received(session, envelopes, len(frame))
+                arrived((session, envelopes, size_bytes))
         except zmq.Again:
+            exhausted = True
+        finally:
             self._previous = session
+            self._hub.hand_over(frames)
+        if exhausted:
             return self._drained()
-        self._previous = session
         if self._lost and min(self._lost.values()) < time.monotonic():
             self._drained()
         return True
@@ -191,6 +203,8 @@ class Listener:
         while more:
             more = self._socket.recv(zmq.NOBLOCK, copy=False).more
         self._monitor.catch_up()
+        if routing_id in self._gone and routing_id not in self._sessions:
+            return
         connection = self._connections.get(_descriptor(frame))
         if connection is None or connection.leaving:
             return
@@ -212,12 +226,14 @@ class Listener:
             return
         greeting = handshake.decode(frame.bytes) if len(frame) <= HANDSHAKE_BYTES else None
         if not isinstance(greeting, Hello) or len(routing_id) != ROUTING_ID_BYTES:
-            self._refuse(connection, "no_hello", f"its first frame, of {len(frame)} bytes, is no Hello")
+            detail = f"its first frame, of {len(frame)} bytes, is no Hello"
+            if self._turn_away(connection, routing_id, "no_hello", detail):
+                self._cut(connection)
             return
         connection.routing_id = routing_id
         peer = handshake.check(greeting)
         if isinstance(peer, Unacceptable):
-            self._refuse(connection, peer.reason, peer.detail)
+            self._turn_away(connection, routing_id, peer.reason, peer.detail)
             return
         held = self._admission.held(peer.node)
         if held is not None and any(connection.session is held for connection in self._lost):
@@ -226,7 +242,7 @@ class Listener:
         principal = _principal(frame)
         objection = self._admission.judge(peer, principal)
         if objection is not None:
-            self._refuse(connection, objection.reason, objection.detail)
+            self._turn_away(connection, routing_id, objection.reason, objection.detail)
             return
         session = ZeroMQSession(self._hub, _AcceptedLink(self, connection), peer, "", principal)
         try:
@@ -239,18 +255,28 @@ class Listener:
         self._hub.settle()  # the end of a session that this one supersedes
         self._hub.door.opened(session)
 
+    def _turn_away(self, connection: Connection, routing_id: bytes, reason: str, detail: str) -> bool:
+        """Say why there will be no session, and see that the connection goes; False if it was not its frame.
+
+        The connection was found by a descriptor. When whoever sent the frame has hung up, that may be another's by now.
+        """
+        self._get(_EVENTS)  # has libzmq take note of who has gone
+        try:
+            self.transmitter(routing_id)(handshake.encode(Refused(reason=reason, detail=detail)))
+        except zmq.ZMQError:
+            connection.routing_id = b""
+            self._hub.door.refused(reason, "a peer that has gone", detail)
+            return False
+        self._hub.door.refused(reason, connection.address, detail)
+        self._leaving(connection)
+        return True
+
     def _refuse(self, connection: Connection, reason: str, detail: str) -> None:
-        """Turn a connection away: say why if it can hear it, and see that it goes."""
+        """End what sent a message that is none."""
         session = connection.session
         self._hub.door.refused(reason, session.peer.node if session else connection.address, detail)
         if session is not None:
             session.end("it sent a malformed message")
-        elif connection.routing_id:
-            try:
-                self.transmitter(connection.routing_id)(handshake.encode(Refused(reason=reason, detail=detail)))
-            except zmq.ZMQError:
-                self._cut(connection)
-            self._leaving(connection)
         else:
             self._leaving(connection)
             self._cut(connection)
@@ -266,6 +292,8 @@ class Listener:
             connection = self._connections.pop(value, None)
             if connection is None:
                 return
+            if connection.routing_id:
+                self._forget(connection.routing_id)
             if connection.session is not None and not connection.session.over:
                 self._lost[connection] = time.monotonic() + _DRAIN_SECONDS
                 self._hub.loop.call_soon(self._reader.ready)
@@ -273,6 +301,12 @@ class Listener:
                 self._report(connection, *(failure or (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, 0)))
         elif event in _FAILURES and (self._failure is None or event != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
             self._failure = (event, value)
+
+    def _forget(self, routing_id: bytes) -> None:
+        """What still comes by this name was sent before its connection ended, and is nobody's."""
+        self._gone[routing_id] = None
+        if len(self._gone) > REMEMBERED_CONNECTIONS:
+            del self._gone[next(iter(self._gone))]
 
     def _report(self, connection: Connection, event: int, code: int) -> None:
         """A connection ended before ZeroMQ's own handshake was over."""

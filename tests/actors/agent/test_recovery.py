@@ -10,7 +10,8 @@ from actors.agent.checkpoint import apply, snapshot
 from actors.agent.state import AgentState
 from actors.messages.records import Reason, TaskState
 from actors.messages.registration import ReregisterAgent
-from containerizer.messages import Collected, ContainerExited, Launch, Launched
+from containerizer.messages import Collected, ContainerExited, Launch, Launched, Recovered
+from runtime.faults import PASS, Delay
 from tests.actors.agent.cluster import AGENT_ID, Cluster, command_task
 
 STARTED = [TaskState.STARTING, TaskState.RUNNING]
@@ -211,6 +212,36 @@ def test_launch_is_not_repeated_for_ever() -> None:
     assert len(launches) == 3
     last = cluster.statuses("task-1")[-1]
     assert (last.state, last.reason) == (TaskState.FAILED, Reason.CONTAINER_LAUNCH_FAILED)
+
+
+def test_task_that_comes_while_a_recovery_is_on_its_way_is_launched_after_it() -> None:
+    cluster = Cluster().register()
+    cluster.world.network.faults.add(lambda parcel: Delay(3.0) if isinstance(parcel.envelope.body, Recovered) else PASS)
+    cluster.crash_containerizer()
+    cluster.start_containerizer()
+    cluster.world.run(seconds=1)
+    cluster.run_task(command_task(shell="sleep 1"))
+    cluster.world.run(seconds=1)
+    assert cluster.states("task-1") == [], "the agent still waits for the answer"
+    cluster.world.run(seconds=10)
+    assert cluster.states("task-1") == [*STARTED, TaskState.FINISHED]
+    assert cluster.is_clean()
+
+
+def test_launch_that_the_containerizer_turns_away_is_the_end_of_the_task() -> None:
+    cluster = Cluster().register()
+    with cluster.world.drop(Launch) as lost:
+        cluster.run_task(command_task())
+        cluster.world.run(seconds=1)
+    cluster.crash_containerizer()
+    cluster.start_containerizer()
+    for _ in range(2):
+        cluster.world.nodes["c1"].cells["containerizer"].remember_crash(lost[0])
+    cluster.world.run(seconds=60)
+    last = cluster.statuses("task-1")[-1]
+    assert (last.state, last.reason) == (TaskState.FAILED, Reason.CONTAINER_LAUNCH_FAILED)
+    assert cluster.world.nodes["c1"].refusals == {"poison": 2}
+    assert cluster.is_clean()
 
 
 def test_kill_waits_for_the_containerizer() -> None:

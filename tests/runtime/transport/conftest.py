@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ import pytest
 from runtime.clock import RealClock, VirtualClock
 from runtime.message import Message
 from runtime.transport.memory import MemoryTransport, Network
-from runtime.transport.protocol import Envelope, Identity, Session, Transport
+from runtime.transport.protocol import Arrived, Envelope, Identity, Session, Transport
 from runtime.transport.simulated import SimulatedNetwork
 from runtime.transport.zeromq import handshake
 from runtime.transport.zeromq.keys import AuthorisedKeys, NodeKey, make_key
@@ -51,6 +51,11 @@ class Undeliverable(msgspec.Struct):
     reason: str
 
 
+class Unconfirmed(msgspec.Struct):
+    session: Session
+    count: int
+
+
 class Unreachable(msgspec.Struct):
     address: str
     reason: str
@@ -72,8 +77,8 @@ class RecordingDoor:
     def opened(self, session: Session) -> None:
         self.calls.append(Opened(session))
 
-    def received(self, session: Session, envelopes: list[Envelope], size_bytes: int) -> None:
-        self.calls.append(Received(session, envelopes, size_bytes))
+    def received(self, frames: Sequence[Arrived]) -> None:
+        self.calls.extend(Received(*frame) for frame in frames)
 
     def drained(self) -> None:
         """Everything is noted as it comes."""
@@ -83,6 +88,9 @@ class RecordingDoor:
 
     def undeliverable(self, session: Session, envelope: Envelope, reason: str) -> None:
         self.calls.append(Undeliverable(session, envelope, reason))
+
+    def unconfirmed(self, session: Session, count: int) -> None:
+        self.calls.append(Unconfirmed(session, count))
 
     def unreachable(self, address: str, reason: str) -> None:
         self.calls.append(Unreachable(address, reason))
@@ -117,6 +125,10 @@ class Node:
     @property
     def numbers(self) -> list[int]:
         return [envelope.body.number for envelope in self.received]  # type: ignore[attr-defined]
+
+    @property
+    def unconfirmed(self) -> int:
+        return sum(call.count for call in self.of(Unconfirmed))
 
     @property
     def closed(self) -> list[Closed]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 
 from runtime.message import Message
-from runtime.transport.protocol import Envelope, Identity, Session
+from runtime.transport.protocol import Arrived, Envelope, Identity, Session
 from runtime.transport.zeromq.transport import ZeroMQTransport
 
 
@@ -28,8 +29,8 @@ class Door:
         self.session = session
         print("opened", flush=True)
 
-    def received(self, session: Session, envelopes: list[Envelope], size_bytes: int) -> None:
-        self.count += len(envelopes)
+    def received(self, frames: Sequence[Arrived]) -> None:
+        self.count += sum(len(envelopes) for _, envelopes, _ in frames)
 
     def drained(self) -> None:
         """Everything is noted as it comes."""
@@ -39,6 +40,9 @@ class Door:
 
     def undeliverable(self, session: Session, envelope: Envelope, reason: str) -> None:
         print("undeliverable", reason, flush=True)
+
+    def unconfirmed(self, session: Session, count: int) -> None:
+        print("unconfirmed", count, flush=True)
 
     def unreachable(self, address: str, reason: str) -> None:
         print("unreachable", reason, flush=True)

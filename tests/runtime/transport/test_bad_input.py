@@ -227,6 +227,25 @@ def test_a_flood_from_one_peer_does_not_silence_another(kit: Any) -> None:
     kit.within(kit.InsecureWorld, scenario)
 
 
+def test_who_hangs_up_leaves_no_trouble_to_the_next_connection_of_that_descriptor(kit: Any) -> None:
+    async def scenario(world: Any) -> None:
+        server, client, address = await world.pair()
+        for number in range(100):
+            rude = await world.raw_greeted(address)
+            rude.send(b"no Hello")
+            await rude.writer.drain()
+            rude.writer.close()
+            polite = world.node(f"polite-{number}")
+            await world.join(server, polite, address)
+            await world.exchange(polite.session, polite, server)
+            assert polite.unreachable == polite.closed == []
+            await polite.transport.close(1.0)
+        assert server.reasons <= {"no_hello"}
+        await world.exchange(client.session, client, server)
+
+    kit.within(kit.InsecureWorld, scenario)
+
+
 def test_two_thousand_idle_connections_leave_room_for_a_node(kit: Any) -> None:
     async def scenario(world: Any) -> None:
         server, client, address = await world.pair()

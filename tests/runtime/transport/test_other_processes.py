@@ -176,6 +176,7 @@ def test_closing_waits_for_a_live_peer_to_take_everything(kit: Any) -> None:
             live.tell("count")
             assert int(await live.says("count")) == SESSION_QUEUE_ENVELOPES
             assert server.undeliverable == []
+            assert server.unconfirmed == 0
 
     kit.within(kit.InsecureWorld, scenario)
 
@@ -199,5 +200,42 @@ def test_closing_waits_no_longer_than_its_linger_for_a_stopped_peer_and_reports_
             reported = [call.envelope.span for call in server.undeliverable]
             assert len(reported) == len(set(reported)) >= SESSION_QUEUE_ENVELOPES
             assert max(reported) == sent - 1
+            assert len(reported) + server.unconfirmed == sent
+
+    kit.within(kit.InsecureWorld, scenario)
+
+
+def test_what_a_killed_peer_had_not_confirmed_is_counted_and_nothing_else(kit: Any) -> None:
+    async def scenario(world: Any) -> None:
+        server = world.node("server")
+        async with peer("killed", server.transport.listen(world.address())) as killed:
+            await world.until(lambda: server.sessions)
+            body = kit.Number(number=1, padding=bytes(1000))
+            for number in range(1000):
+                server.session.send(("to", "from", 1, number, 3, body))
+            await world.until(lambda: server.session.unconfirmed)
+            await world.until(lambda: not server.session.unconfirmed)
+            killed.kill(signal.SIGSTOP)
+            for number in range(50_000):
+                server.session.send(("to", "from", 1, number, 3, body))
+            await world.until(lambda: server.session.unconfirmed)
+            killed.kill(signal.SIGKILL)
+            await world.until(lambda: server.closed)
+            assert len(server.undeliverable) + server.unconfirmed == 50_000
+
+    kit.within(kit.InsecureWorld, scenario)
+
+
+def test_what_was_on_its_way_to_a_peer_that_closes_in_order_has_arrived(kit: Any) -> None:
+    async def scenario(world: Any) -> None:
+        server = world.node("server")
+        client = world.node("client")
+        await world.join(server, client, server.transport.listen(world.address()))
+        for number in range(1000):
+            server.session.send(kit.envelope(number))
+        await client.transport.close(5.0)
+        await world.until(lambda: server.closed)
+        assert client.numbers == list(range(1000))
+        assert (server.unconfirmed, client.unconfirmed, server.undeliverable) == (0, 0, [])
 
     kit.within(kit.InsecureWorld, scenario)
