@@ -304,6 +304,8 @@ class Writer:
         self._post = post
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
+        self.at_line_start = True
+        """Whether what was written last ends a line: within one, ^D only sends what there is of it."""
         self._last: Callable[[], None] | None = None
         self._waits = False
         self._closed = False
@@ -315,6 +317,7 @@ class Writer:
         if self._queued_bytes + len(data) > self._limit_bytes:
             self._loop.call_soon(self.finish, "more was written than there was credit for")
             return
+        self.at_line_start = data.endswith((b"\n", b"\r"))
         self._queue.append(data)
         self._queued_bytes += len(data)
         self._loop.call_soon(self._flush)
@@ -347,8 +350,8 @@ class Writer:
             self._queued_bytes -= written
             self._post(InputWritten(stream=self._stream, size_bytes=written))
         if not self._queue and self._last is not None:
-            self._last()
             self.finish("")
+            self._last()
 
     def _wait(self, wanted: bool) -> None:
         if wanted and not self._waits:

@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 from containerizer import linux, terminals
 from containerizer.attaching import INPUT_CREDIT_BYTES, NOBODY_READS
@@ -25,6 +26,10 @@ from containerizer.streaming import AttachOutput, OutputSource
 
 _log = logging.getLogger(__name__)
 
+LAST_CHUNKS: Final = 1024
+"""Read of a terminal whose processes are gone, at most; the kernel keeps a few of them, unless somebody outside of the
+container has got hold of it."""
+
 
 class Ends:
     """The containerizer's side of one container's standard files.
@@ -33,6 +38,7 @@ class Ends:
     pidfd        of its init, which holds copies of two of them; -1 once it is gone
     lost         why there is no terminal or input although there should be
     finished     nothing of the container runs any more: what is there to read is all there will be
+    unlogged_bytes  of a terminal's output, for which the log's disk had no room
     """
 
     def __init__(self, spec: ContainerSpec, descriptors: dict[str, int], pidfd: int = -1, lost: str = "") -> None:
@@ -41,6 +47,7 @@ class Ends:
         self.pidfd = pidfd
         self.lost = lost
         self.finished = False
+        self.unlogged_bytes = 0
         self.writer: Writer | None = None
         self.readers: set[int] = set()
         for name in ("terminal", "input", "output", "error"):
@@ -111,8 +118,11 @@ class Streams:
         if ends is None or ends.finished:
             return
         if ends.is_logged and "terminal" in ends.descriptors:
-            while self._copy(ends):
-                pass
+            for _ in range(LAST_CHUNKS):
+                if not self._copy(ends):
+                    break
+        if ends.unlogged_bytes:
+            _log.error("%d bytes of container %s's terminal are not in its log", ends.unlogged_bytes, container_id)
         ends.finished = True
         if ends.writer is not None:
             ends.writer.finish(NOBODY_READS)
@@ -156,14 +166,21 @@ class Streams:
         if not data:
             self._loop.remove_reader(terminal)
             return False
-        log = ends.descriptors.get("log", -1)
-        if log >= 0:
-            try:
-                os.write(log, data)
-            except OSError as error:
-                # A full disk: what a terminal shows is lost to the log, and its command goes on.
-                _log.warning("output of container %s is lost: %s", ends.spec.id, error.strerror)
+        self._log_output(ends, data)
         return True
+
+    def _log_output(self, ends: Ends, data: bytes) -> None:
+        """What a full disk has no room for is lost to the log, and counted; the command goes on."""
+        reason = "there is no room"
+        written = 0
+        try:
+            written = os.write(ends.descriptors.get("log", -1), data)
+        except OSError as error:
+            reason = error.strerror or str(error)
+        if written < len(data):
+            if not ends.unlogged_bytes:
+                _log.warning("the terminal of container %s is not logged any more: %s", ends.spec.id, reason)
+            ends.unlogged_bytes += len(data) - written
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
@@ -233,7 +250,7 @@ class Streams:
             return
         ends = self._ends[container_id]
         if ends.spec.tty:
-            writer.write(terminals.END_OF_FILE)
+            writer.write(terminals.END_OF_FILE if writer.at_line_start else 2 * terminals.END_OF_FILE)
             writer.then(lambda: None)
         else:
             writer.then(lambda: self._close_input(ends))

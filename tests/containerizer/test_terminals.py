@@ -79,6 +79,14 @@ def test_keys_are_signals_and_sizes_too(machine: Any, attached: Any) -> None:
     reader.until("51 133")
 
 
+def test_the_end_of_what_is_typed_is_found_within_a_line_too(machine: Any, attached: Any) -> None:
+    machine.launch("c1", "cat; exit 3", tty=True)
+    writer = attached.AttachedWriter(machine, "c1")
+    writer.write(b"no line's end")
+    writer.end()
+    assert machine.exit_of("c1").exit_code == 3
+
+
 @pytest.mark.root
 def test_a_debug_container_has_a_terminal_in_its_parents_devpts(isolated: Any, attached: Any) -> None:
     isolated.launch("pod", "sleep 600", tty=True)
@@ -167,6 +175,21 @@ def test_a_command_waits_for_the_reader_of_what_is_kept_nowhere(machine: Any, at
     reader.until_end()
     assert (reader.size, reader.err) == (3_000_005, "over\n")
     assert machine.exit_of("c1").exit_code == 3
+
+
+def test_a_terminal_goes_on_when_its_log_has_no_room(machine: Any, attached: Any, caplog: Any) -> None:
+    machine.launch("c1", "read go; head -c 5000 /dev/zero; exit 3", tty=True)
+    ends = machine.node.cells["containerizer"].actor.work.streams._ends["c1"]
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, ends.descriptors["log"])
+    os.close(full)
+    attached.AttachedWriter(machine, "c1").write(b"\n")
+    assert machine.exit_of("c1").exit_code == 3
+    said = [record.getMessage() for record in caplog.records if "terminal" in record.getMessage()]
+    assert said == [
+        "the terminal of container c1 is not logged any more: No space left on device",
+        "5002 bytes of container c1's terminal are not in its log",
+    ]
 
 
 def test_a_reader_that_leaves_is_not_waited_for_by_a_terminal(machine: Any, attached: Any) -> None:
