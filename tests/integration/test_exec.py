@@ -211,3 +211,17 @@ def test_input_of_a_task_that_is_open_for_it(cluster: Cluster) -> None:
     assert done.stdout == "to the task\n"
     assert run.communicate(timeout=60)[0] == "to the task\n"
     assert run.returncode == 0
+
+
+def test_a_terminal_that_is_too_slow_is_moved_on_and_the_log_is_whole(cluster: Cluster) -> None:
+    cluster.up()
+    run = start_task(cluster, "wild", "--tty", "--shell", "read go; seq 1000000; echo over; sleep 600")
+    (log,) = cluster.work_dir.rglob("stdout")
+    with Terminal(cluster, "attach", "--tail", "1", "wild") as terminal:
+        terminal.type(b"go\n")
+        wait_until(lambda: b"over" in log.read_bytes()[-100:], "it is done, whoever looks on")
+        terminal.until("bytes are not shown: they came too fast")
+        terminal.until("over")
+    assert log.read_text().split() == ["go", *map(str, range(1, 1_000_001)), "over"]
+    run.send_signal(signal.SIGINT)
+    run.communicate()
