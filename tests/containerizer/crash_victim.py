@@ -21,7 +21,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from containerizer.messages import Collected, Launch, Recover, Update  # noqa: E402
+from containerizer.messages import (  # noqa: E402
+    Collected,
+    ContainerizerMessage,
+    Launch,
+    Launched,
+    Recover,
+    Update,
+)
 from containerizer.spec import Limits  # noqa: E402
 
 
@@ -52,7 +59,7 @@ class Victim(harness.RealHarness):  # type: ignore[misc, name-defined, unused-ig
 
 
 def launch(victim: Any, container_id: str, **fields: Any) -> None:
-    victim.ask(Launch(spec=victim.spec(container_id, "echo ran > ran; exec sleep 600", **fields)), harness.Launched)
+    victim.ask(Launch(spec=victim.spec(container_id, "echo ran > ran; exec sleep 600", **fields)), Launched)
 
 
 def destroy(victim: Any, container_id: str) -> None:
@@ -66,11 +73,11 @@ def collect(victim: Any, container_id: str) -> None:
 
 
 def update(victim: Any, container_id: str) -> None:
-    victim.ask(Update(container_id=container_id, limits=Limits(memory_bytes=64 << 20)), harness.ContainerizerMessage)
+    victim.ask(Update(container_id=container_id, limits=Limits(memory_bytes=64 << 20)), ContainerizerMessage)
 
 
 def recover(victim: Any, container_id: str) -> None:
-    victim.ask(Recover(containers=()), harness.ContainerizerMessage)
+    victim.ask(Recover(containers=()), ContainerizerMessage)
 
 
 OPERATIONS: dict[str, Callable[..., None]] = {

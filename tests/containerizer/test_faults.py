@@ -21,6 +21,7 @@ Left = Callable[[Any], list[str]]
 EVERYTHING = {
     "namespaces": tuple(namespace for namespace in Namespace if namespace is not Namespace.USER),
     "user": "nobody",
+    "tty": True,
     "volumes": (
         Volume(kind=VolumeKind.TMPFS, path="memory", size_bytes=1 << 20),
         Volume(kind=VolumeKind.SECRET, path="secret", content="xyzzy"),
@@ -102,6 +103,7 @@ def test_a_failing_step_at_every_place(real: Real, left: Left, stage: str) -> No
     failing = FailingStep()
     failing.stage = stage
     machine.node.cells["containerizer"].actor.work.isolators.append(failing)
+    descriptors = own_descriptors()
     while failing.index <= failing.length:
         spec = machine.spec(f"c{failing.index}", "sleep 600", **EVERYTHING)
         failed = machine.ask(Launch(spec=spec), LaunchFailed)
@@ -109,6 +111,7 @@ def test_a_failing_step_at_every_place(real: Real, left: Left, stage: str) -> No
         assert left(machine) == []
         failing.index += 1
     assert failing.index > 0
+    assert own_descriptors() == descriptors
 
 
 def test_a_failing_command_leaves_nothing(machine: Any, left: Left) -> None:
