@@ -1,7 +1,7 @@
 """A zygote that is killed, or whose inits are, at a point that the test has written down.
 
-Takes the place of ``zygote.py`` and runs it as it is. The file ``crash`` in the runtime directory says who and where:
-``zygote 5`` kills the zygote before its fifth act since it was started, ``init 5`` each init before its fifth,
+Takes the place of ``zygote_program.py`` and runs it as it is. The file ``crash`` in the runtime directory says who and
+where: ``zygote 5`` kills the zygote before its fifth act since it was started, ``init 5`` each init before its fifth,
 ``command 5`` what an init has forked to become the command.
 """
 
@@ -65,4 +65,4 @@ def name_of_process() -> str:
 
 if __name__ == "__main__":
     crash_hook.install(Crash(sys.argv[1] + "/crash").before_act)
-    runpy.run_path(f"{ROOT}/containerizer/zygote.py", run_name="__main__")
+    runpy.run_path(f"{ROOT}/containerizer/zygote_program.py", run_name="__main__")

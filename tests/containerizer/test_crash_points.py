@@ -246,7 +246,7 @@ def test_containerizer_killed_at_each_act_of_an_update(real: Real, left: Left) -
 @pytest.fixture
 def crashing(machine: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
     """Says which process is to be killed before which act, and replaces the zygote by one that sees to it."""
-    monkeypatch.setattr(zygote, "__file__", str(HERE / "crash_zygote.py"))
+    monkeypatch.setattr(zygote, "PROGRAM", str(HERE / "crash_zygote.py"))
     machine.kill_zygote()
     file = machine.runtime_directory / "crash"
 
