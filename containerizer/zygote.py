@@ -2,9 +2,9 @@
 
 Run by ``python -I -S zygote_program.py RUNTIME_DIRECTORY DESCRIPTORS``. Cloning a process that has threads deadlocks
 (the child finds locks held by threads that it has not) and cloning a large one copies a large page table; so the
-containerizer, which has both a past and threads, asks this process instead. It outlives the containerizer, which finds it again by the
-socket ``zygote.sock`` in a directory that only its user can enter; an exclusive lock on ``zygote.lock`` keeps it the
-only one.
+containerizer, which has both a past and threads, asks this process instead. It outlives the containerizer, which
+finds it again by the socket ``zygote.sock`` in a directory that only its user can enter; an exclusive lock on
+``zygote.lock`` keeps it the only one.
 Nothing depends on its life: containers write their own status and are watched by pidfd, so a killed zygote is simply
 started again.
 
