@@ -43,6 +43,9 @@ KEPT = ("terminal", "input")
 ENDS = 3
 """At most, of one command: those of pipes for all three."""
 
+hot_pages = linux.HotPages([])
+"""What every init writes to; found out by the zygote (:mod:`containerizer.rehearsal`)."""
+
 EVERY_SIGNAL = bare.valid_signals()
 """Made once, in the zygote."""
 
@@ -59,6 +62,7 @@ def run(plan_file: int, control: int, status_file: int, standard: list[int]) -> 
     standard     descriptors of standard input, output and error
     """
     code = _SETUP_FAILED
+    hot_pages.copy()
     try:
         for number, descriptor in enumerate(standard):
             os.dup2(descriptor, number)

@@ -31,6 +31,8 @@ _mount = _libc.mount
 _umount2 = _libc.umount2
 _pivot_root = _libc.pivot_root
 _capset = _libc.capset
+_madvise = _libc.madvise
+_madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _setns = _libc.setns
 _unshare = _libc.unshare
 # Declared, an argument is converted in C; undeclared, it would take an object of its own for each call.
@@ -43,6 +45,7 @@ _name = ctypes.create_string_buffer(16)
 # Numbers from 424 on are the same on every architecture (`include/uapi/asm-generic/unistd.h`).
 _SYS_PIDFD_SEND_SIGNAL = 424
 _SYS_CLONE3 = 435
+_SYS_PROCESS_MADVISE = 440
 _SYS_CLOSE_RANGE = 436
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
@@ -116,6 +119,9 @@ _SIOCGIFFLAGS = 0x8913
 _IFF_UP = 1
 
 
+_PIDFD_SELF = -10000
+_MADV_POPULATE_WRITE = 23
+
 SI_QUEUE = -1
 
 _MSG_CMSG_CLOEXEC = 0x40000000
@@ -177,6 +183,33 @@ def clone(flags: int, cgroup: int = -1) -> tuple[int, int]:
         return (0, -1) if result == 0 else (result, os.pidfd_open(result))
     _check(result, f"clone3(flags={flags:#x})")
     return (0, -1) if result == 0 else (result, pidfd.value)
+
+
+class HotPages:
+    """Memory of this process that each of its clones will write to, to be copied at once.
+
+    ranges  addresses and lengths in bytes, whole pages
+    """
+
+    def __init__(self, ranges: list[tuple[int, int]]) -> None:
+        self._ranges = ranges
+        self._vector = ctypes.create_string_buffer(b"".join(struct.pack("@PN", *one) for one in ranges))
+        self._address = ctypes.addressof(self._vector)
+        self._count = len(ranges)
+        self._at_once = self._copy_at_once() >= 0
+
+    def _copy_at_once(self) -> int:
+        result: int = _syscall(_SYS_PROCESS_MADVISE, _PIDFD_SELF, self._vector, self._count, _MADV_POPULATE_WRITE, 0)
+        return result
+
+    def copy(self) -> None:
+        """For a clone to call first of all. Where the kernel cannot do it, pages are copied as they are touched."""
+        if self._at_once:
+            self._copy_at_once()
+            return
+        for address, length in self._ranges:
+            if _madvise(address, length, _MADV_POPULATE_WRITE) < 0:
+                return
 
 
 def has_clone3() -> bool:

@@ -33,7 +33,7 @@ import select
 import struct
 import sys
 
-from containerizer import bare, init, linux
+from containerizer import bare, init, linux, rehearsal
 
 TYPE_CHECKING = False  # as type checkers know it, without importing typing
 if TYPE_CHECKING:
@@ -273,10 +273,11 @@ def main(directory: str, descriptors: int) -> None:
     linux.become_subreaper()
     linux.set_name("kaon-zygote")
     zygote = Zygote(_listen())
-    os.write(writer, b"1")
-    os.close(writer)
     # What lives now lives on in every child: the collector must not write its marks into the shared pages.
     gc.disable()
     gc.freeze()
+    init.hot_pages = linux.HotPages(rehearsal.rehearse())
+    os.write(writer, b"1")
+    os.close(writer)
     zygote.serve()
     os.unlink("zygote.sock")
