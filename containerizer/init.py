@@ -103,6 +103,8 @@ def _live(plan_file: int, control: int, status_file: int) -> int:
         number = getattr(error, "errno", 0) or 0
         _say(control, status_file, {"error": str(error), "errno": number, "step": doing})
         return _SETUP_FAILED
+    # Where there is one processor the command has it first: what is to be told can wait for its first instructions.
+    os.sched_yield()
     _say_started(control, command, kernel.ends)
     os.close(control)
     _leave_standard_files()

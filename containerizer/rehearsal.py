@@ -3,7 +3,7 @@
 A cloned process shares its memory until it writes: then each page is copied, by a page fault of its own. An init
 writes to some two hundred, wherever the reference counts of what it uses happen to be. The zygote lets one init go
 through its paces for nothing, compares its pages with its own, and from then on each init has exactly those copied at
-once, by its first system call (:func:`containerizer.linux.copy_pages`).
+once, by its first system call (:class:`containerizer.linux.HotPages`).
 
 Nothing depends on it: where a figure cannot be had, inits take their faults one by one.
 """
@@ -17,12 +17,9 @@ import marshal
 import os
 import struct
 
-from containerizer import init, linux
+from containerizer import bare, init, linux
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-
-GAP_BYTES = 2 * PAGE_BYTES
-"""Pages that lie this near to one another are copied as one range: a range costs as much as three pages or so."""
 
 _PRESENT = 1 << 63
 _ALONE = 1 << 56
@@ -31,7 +28,29 @@ _FRAME = (1 << 55) - 1
 
 
 def rehearse() -> list[tuple[int, int]]:
-    """Addresses and lengths in bytes of what an init copies; empty where that cannot be found out."""
+    """Addresses and lengths in bytes of what an init copies; empty where that cannot be found out.
+
+    Done by a clone of this process, so that what it takes of memory is not copied into every container.
+    """
+    reader, writer = os.pipe()
+    pid, pidfd = linux.clone(0)
+    if pid == 0:
+        try:
+            os.close(reader)
+            os.write(writer, marshal.dumps(_watch_one()))
+        finally:
+            os._exit(0)
+    os.close(pidfd)
+    os.close(writer)
+    data = os.read(reader, init.CONTROL_BYTES)
+    os.close(reader)
+    os.waitpid(pid, 0)
+    found: list[tuple[int, int]] = bare.load(data) if data else []
+    return found
+
+
+def _watch_one() -> list[tuple[int, int]]:
+    """Have an init go through everything and wait; compare."""
     own, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     reader, writer = os.pipe()
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
@@ -119,7 +138,7 @@ def _entries(pagemap: int, start: int, end: int) -> tuple[int, ...]:
 
 
 def _add(found: list[tuple[int, int]], page: int, region: int) -> None:
-    if found and found[-1][0] >= region and page - sum(found[-1]) <= GAP_BYTES:
-        found[-1] = (found[-1][0], page + PAGE_BYTES - found[-1][0])
+    if found and found[-1][0] >= region and page == sum(found[-1]):
+        found[-1] = (found[-1][0], found[-1][1] + PAGE_BYTES)
     else:
         found.append((page, PAGE_BYTES))

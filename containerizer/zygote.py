@@ -159,6 +159,7 @@ class Zygote:
         if pid == 0:
             bare.set_wakeup_fd(-1)
             init.run(plan, control, status, standard)
+        init.hot_pages.copy()
         try:
             for name in ("uid_map", "gid_map"):
                 if request.get(name):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import marshal
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 def everything_left(machine: Any) -> list[str]:
     """Records, work directories, processes, cgroups, mounts; empty is as it should be."""
     directory = machine.runtime_directory
+    machine.until(lambda: is_zygote_idle(machine), "an idle zygote")
     found = [f"record {path.name}" for path in (directory / "containers").iterdir()]
     found += [f"files {path}" for path in directory.with_name("run-work").glob("[!.]*")]
     found += [f"process {pid}: {command}" for pid, command in processes_of(machine)]
@@ -20,6 +23,22 @@ def everything_left(machine: Any) -> list[str]:
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     found += [f"mount {line}" for line in mounts if str(machine.directory) in line]
     return found
+
+
+def is_zygote_idle(machine: Any) -> bool:
+    """Whether there is none, or one that answers: at its start it has an init rehearse, which is not left over."""
+    pid = (machine.runtime_directory / "zygote.lock").read_text()
+    if not pid:
+        return False
+    if machine.is_gone(int(pid)):
+        return True
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        try:
+            connection.connect(str(machine.runtime_directory / "zygote.sock"))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        connection.send(marshal.dumps({"op": "hello"}))
+        return bool(connection.recv(1024))
 
 
 def processes_of(machine: Any) -> Iterator[tuple[int, str]]:
