@@ -17,9 +17,11 @@ from pathlib import Path
 from containerizer.cgroups2.tree import find
 from containerizer.errors import ContainerizerError, InvalidSpec, Unsupported
 from containerizer.events import CleanedUp, LaunchEnded, LimitReached, ProcessEnded, UpdateEnded, UsageGathered
+from containerizer.gpus import choose_gpus, find_gpus
 from containerizer.host import find_user, survey
 from containerizer.isolator import Container
 from containerizer.isolators import PLAIN, choose
+from containerizer.isolators.gpu import NvidiaGpus
 from containerizer.launcher import SOCKET_NAME, CommandError, Launcher
 from containerizer.lifecycle import Lifecycle
 from containerizer.messages import (
@@ -59,7 +61,9 @@ class Work:
         cgroups = find(config.cgroup, str(directory)) if set(config.isolation) != {PLAIN} else None
         self._records = Records(directory)
         hidden = (*config.hidden, str(directory))
-        self._host = survey(hidden=hidden, cgroups=cgroups, images_directory=str(self._records.images_directory))
+        images = str(self._records.images_directory)
+        gpus = choose_gpus(find_gpus(), config.gpu_devices)
+        self._host = survey(hidden=hidden, cgroups=cgroups, images_directory=images, gpus=gpus)
         self.isolators, missing = choose(self._host, config.isolation)
         self._launcher = Launcher(loop, directory)
         self._lifecycle = Lifecycle(self._host, self.isolators, missing, self._launcher, self._records)
@@ -74,6 +78,7 @@ class Work:
             kernel=self._host.kernel,
             root=self._host.root,
             cgroup_root=self._host.cgroups.path,
+            gpus=gpus.gpus if NvidiaGpus.name in names else (),
         )
         _log_capabilities(self.capabilities)
 

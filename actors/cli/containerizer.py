@@ -33,6 +33,7 @@ def containerizer(settings: Settings) -> None:
             isolation=settings["isolation"],
             hidden=(str(settings["work_dir"]),),
             cgroup=settings["cgroup"],
+            gpu_devices=settings["gpu_devices"],
         )
         daemon.node.spawn(ContainerizerActor, "containerizer", ContainerizerState(config=config), FATAL)
         daemon.node.listen(containerizer_socket(runtime_dir))

@@ -79,6 +79,7 @@ CONTAINERIZER_FLAGS: Final = FlagTable(
         Flag("runtime_dir", None, PATH, "Short path for its socket and containers' state.", "Files", required=True),
         Flag("isolation", "auto", LIST, "Isolators, separated by commas: see `kaon doctor`.", "Isolation"),
         Flag("cgroup", "", STRING, "cgroup v2 directory for containers; its own unless given.", "Isolation"),
+        Flag("gpu_devices", "all", LIST, "GPUs to grant: all, none, or minor numbers and UUIDs.", "Isolation"),
         Flag("key", None, PATH, "Key file that it shares with its agent.", "Security"),
         *_COMMON,
     ),

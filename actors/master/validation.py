@@ -200,6 +200,8 @@ def _resources_problem(task: TaskInfo, available: Resources, executors: Mapping[
         if problem:
             return f"task {task.task_id!r}: {problem}"
     charge = task.resources + executor_charge(task, executors)
+    if charge.scalar("gpus") % 1000:
+        return f"task {task.task_id!r} uses {charge.scalar('gpus') / 1000:g} gpus: GPUs are granted whole"
     mixed = {item.name for item in charge.revocable().items} & {item.name for item in charge.non_revocable().items}
     if mixed:
         return f"task {task.task_id!r} mixes revocable and other {min(mixed)}: use one kind"

@@ -26,6 +26,16 @@ def test_agent_registers_again_when_the_first_request_is_lost() -> None:
     assert cluster.agent.agent_id == AGENT_ID
 
 
+def test_gpus_of_the_containerizer_are_offered_unless_the_agent_was_told_how_many() -> None:
+    def offered(cluster: Cluster) -> int:
+        cluster.world.run(seconds=3 * REGISTRATION_BACKOFF_SECONDS)
+        return cluster.heard(RegisterAgent)[0].agent.resources.scalar("gpus")
+
+    assert offered(Cluster()) == 0
+    assert offered(Cluster(gpus=2)) == 2_000
+    assert offered(Cluster(gpus=2, resources="cpus:8;mem:8192;gpus:1")) == 1_000
+
+
 def test_attempts_double_their_distance_up_to_a_minute() -> None:
     cluster = Cluster()
     cluster.master.registers = False
