@@ -85,7 +85,10 @@ def _check_limits(snapshot: Snapshot, plan: Plan) -> None:
 
 def charged_part(resources: Resources) -> Resources:
     """What counts against quota when it is allocated: unreserved and not revocable."""
-    return resources.filter(lambda resource: not resource.reservations and not resource.revocable)
+    for resource in resources.items:
+        if resource.reservations or resource.revocable:
+            return resources.filter(lambda resource: not resource.reservations and not resource.revocable)
+    return resources
 
 
 def _who(grant: Grant) -> str:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -51,9 +52,11 @@ CLEAN_SECONDS: Final = 0.002
 _NEVER: Final = float("inf")
 
 
-def read_script(spec: ContainerSpec) -> Script:
-    """The few words of shell that the module speaks of."""
+def read_script(spec: ContainerSpec, programs: Mapping[str, Script]) -> Script:
+    """What a program does that is known, or the few words of shell that the module speaks of."""
     text = spec.shell or " ".join(spec.argv)
+    if text in programs:
+        return programs[text]
     seconds, status, ignores, copies = 0.0, 0, False, False
     printed = {1: b"", 2: b""}
 
@@ -103,10 +106,12 @@ class SimulatedState(SimulatedStreamsState):
     """The turns' state and the machine's; the latter outlives the actor.
 
     unlaunchable  ids of containers whose launch fails, for tests of that
+    programs      what commands do that are no shell's, by their whole text
     """
 
     machine: dict[str, SimulatedContainer] = msgspec.field(default_factory=dict)
     unlaunchable: set[str] = msgspec.field(default_factory=set)
+    programs: dict[str, Script] = msgspec.field(default_factory=dict)
     next_process_id: int = 1000
 
 
@@ -133,7 +138,7 @@ class SimulatedContainerizer(SimulatedStreams):
 
     def begin_launch(self, spec: ContainerSpec) -> None:
         """See the base."""
-        script = read_script(spec)
+        script = read_script(spec, self.state.programs)
         self.state.next_process_id += 1
         process = Process(pid=self.state.next_process_id, start_time=1, command=self.state.next_process_id, whole=True)
         if spec.id in self.state.unlaunchable:
@@ -159,7 +164,7 @@ class SimulatedContainerizer(SimulatedStreams):
             self.after(max(0.0, simulated.ends_at - self.now), ProcessEnded(container_id=container_id))
 
     def _begin_life(self, spec: ContainerSpec) -> SimulatedContainer:
-        script = read_script(spec)
+        script = read_script(spec, self.state.programs)
         ends_at = self.now + script.seconds
         how = ContainerExited(
             container_id=spec.id,

@@ -31,7 +31,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar, get_arg
 import msgspec
 
 from runtime.effects import After, Ask, Cancel, Effect, Link, Persist, Reply, Request, Send, Spawn, Stop, TimerId
-from runtime.errors import ActorError
+from runtime.errors import ActorError, KaonError
 from runtime.message import EdgeFailed, Exited, Message, Started
 from runtime.pid import PID
 from runtime.supervision import Supervision
@@ -280,7 +280,8 @@ class Edge(Actor[S]):
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001  whatever a library raises becomes a message
-                _log.warning("%s: %s failed", self.pid, task, exc_info=error)
+                unforeseen = None if isinstance(error, KaonError) else error
+                _log.warning("%s: %s failed: %s", self.pid, task, error, exc_info=unforeseen)
                 message = EdgeFailed(task=task, error=f"{type(error).__name__}: {error}")
             if message is not None:
                 self.post(message, cause)

@@ -78,8 +78,9 @@ class Durability:
         assert journal is not None
         records = [_encode(effect.record) for effect in turn.effects if type(effect) is Persist]
         if records:
+            append = journal.append
             for record in records:
-                cell.barrier = journal.append(record)
+                cell.barrier = append(record)
             self.persisted += len(records)
             if journal.size_bytes > cell.compact_at:
                 self._compact(cell, journal)

@@ -37,8 +37,10 @@ class MemoryJournal:
 
     def append(self, record: bytes) -> int:
         """Queue one record; returns its ticket."""
+        if not self._open:
+            raise self._closed()
         self.size_bytes += len(record)
-        return self._queue([record], replace=False)
+        return self._store.queue(_Operation(self.name, [record], False))
 
     def replace(self, records: Sequence[bytes]) -> int:
         """Queue a rewrite; returns its ticket."""
@@ -59,8 +61,11 @@ class MemoryJournal:
 
     def _queue(self, records: list[bytes] | None, *, replace: bool) -> int:
         if not self._open:
-            raise JournalError(f"the journal of {self.name} is closed")
+            raise self._closed()
         return self._store.queue(_Operation(self.name, records, replace))
+
+    def _closed(self) -> JournalError:
+        return JournalError(f"the journal of {self.name} is closed")
 
 
 class MemoryJournalStore:
@@ -76,7 +81,8 @@ class MemoryJournalStore:
         self._queued: list[_Operation] = []
         self._under_way: list[_Operation] = []
         self._open: set[str] = set()
-        self._ticket = 0
+        self.queued = 0
+        """The last ticket that was given out."""
         self._life = 0
         self._error = ""
         self._error_told = False
@@ -117,7 +123,7 @@ class MemoryJournalStore:
         operations, self._under_way, self._queued = self._under_way + self._queued, [], []
         if operations and not self._error:
             self._apply(operations)
-            durable(self._ticket)
+            durable(self.queued)
 
     # What only tests and simulations do ------------------------------------------------------------------------------
 
@@ -142,10 +148,10 @@ class MemoryJournalStore:
     def queue(self, operation: _Operation) -> int:
         """Queue a change; returns its ticket."""
         self._queued.append(operation)
-        self._ticket += 1
+        self.queued += 1
         if not self._scheduled:
             self._schedule()
-        return self._ticket
+        return self.queued
 
     def closed(self, name: str) -> None:
         """A journal has been given back."""
@@ -173,7 +179,7 @@ class MemoryJournalStore:
         """Commit all that is queued."""
         self._scheduled = False
         self._under_way, self._queued = self._queued, []
-        self._committing = self._ticket
+        self._committing = self.queued
         if self.latency_seconds > 0.0:
             self._clock.call_at(self._clock.now() + self.latency_seconds, self._in_this_life(self._finish))
         else:

@@ -61,6 +61,7 @@ class Cell:
     barrier    ticket of the last persisted record; sends wait until it is durable
     compact_at size of the journal, in bytes, at which it is worth rewriting
     life       which of all lives on the node this is
+    fired      the trace that the last timer of each message type fired in
     answered   the last answer that was handled: its span, and the ask that it answered (recordings need it)
     """
 
@@ -77,6 +78,7 @@ class Cell:
         "crashed_on",
         "crashes",
         "ended",
+        "fired",
         "handlers",
         "journal",
         "life",
@@ -120,6 +122,7 @@ class Cell:
         self.asks: dict[int, PendingAsk] = {}
         self.answered: tuple[int, PendingAsk] | None = None
         self.timers: dict[TimerId, Handle] = {}
+        self.fired: dict[type[Message], int] = {}
         self.watchers: dict[Watcher, None] = {}
         self.crashes: dict[bytes, int] = {}
         self.crashed_on: set[type[Message]] = set()

@@ -139,7 +139,7 @@ class AskFailed(Message, frozen=True, kw_only=True, tag="node.AskFailed"):
 
 
 class EdgeFailed(Message, frozen=True, kw_only=True, tag="node.EdgeFailed"):
-    """A coroutine of an edge actor raised; it says which and what, the log has the traceback."""
+    """A coroutine of an edge actor raised; says which and what; the log has the traceback of what was not foreseen."""
 
     overflow: ClassVar[Overflow] = Overflow.NEVER
     local: ClassVar[bool] = True

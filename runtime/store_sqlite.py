@@ -116,7 +116,7 @@ class SqliteStore(Store):
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"{self._path}: {error}") from error
+            raise StoreError(f"{self._path}: {error}{_what_to_do(error)}") from error
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -143,6 +143,12 @@ class SqliteStore(Store):
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+
+
+def _what_to_do(error: Exception) -> str:
+    """The end of an error's sentence. A disk without space shows in both ways, also while SQLite makes its files."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return "; is there space left on the disk?" if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR) else ""
 
 
 def _epoch(connection: sqlite3.Connection) -> int:

@@ -212,14 +212,16 @@ class Turns:
             self._node.peers.send(to, cell.pid, envelope)
 
     def _set_timer(self, cell: Cell, turn: Turn, effect: After) -> None:
-        """Arm a timer. A timer that arms itself again begins a new trace each time: a heartbeat is no long story."""
-        repeats = type(effect.message) is type(turn.message)
-        trace, parent = (0, 0) if repeats else (turn.trace, turn.span)
+        """Arm a timer. One that is armed again by what it led to begins a new trace: a heartbeat is no long story."""
         timer, message = effect.timer, effect.message
+        kind, fired = type(message), cell.fired
+        repeats = kind is type(turn.message) or fired.get(kind) == turn.trace
+        trace, parent = (0, 0) if repeats else (turn.trace, turn.span)
 
         def fire() -> None:
             cell.timers.pop(timer, None)
             span = self.new_span()
+            fired[kind] = trace or span
             self._node.deliver(cell.pid, (message, cell.pid, trace or span, span, parent, 0, self._node.now()))
 
         cell.timers[timer] = self._node.clock.call_at(turn.ended + max(0.0, effect.delay_seconds), fire)

@@ -1,9 +1,13 @@
-"""`docs/frameworks.md` is true: its code runs, its test passes, its tables name every callback and action."""
+"""`docs/frameworks.md` is true: its code runs, its test passes, its tables name every callback and action.
+
+So does the test of a framework on a simulated cluster in `docs/testing.md`.
+"""
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -16,20 +20,23 @@ from actors.executor.executor import Executor
 from actors.messages.records import CommandInfo, FrameworkInfo, MasterInfo, Source, TaskState, TaskStatus
 from actors.messages.scheduling import Acknowledge, Subscribed, Update
 from actors.scheduler.scheduler import Scheduler
+from actors.simulation import Cluster
 from runtime.actor import Actor
 from runtime.effects import Persist
 from runtime.pid import PID
 from runtime.testing import make, sent, start, turn
-from tests.examples.whole_cluster import MASTER, WholeCluster
 
-PAGE: Final = (Path(__file__).resolve().parents[1] / "docs" / "frameworks.md").read_text("utf-8")
-BLOCKS: Final = dict(re.findall(r'^```python title="([\w.]+)"\n(.*?)^```$', PAGE, re.MULTILINE | re.DOTALL))
+DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
+PAGE: Final = (DOCS / "frameworks.md").read_text("utf-8")
+TITLED: Final = re.compile(r'^```python title="([\w.]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+BLOCKS: Final = dict(TITLED.findall(PAGE + (DOCS / "testing.md").read_text("utf-8")))
+MASTER: Final = PID("master", "simulated://m1")
 
 
 def module_of(name: str) -> ModuleType:
     """Run a block of the page as a module."""
     module = ModuleType(name.removesuffix(".py"))
-    exec(compile(BLOCKS[name], f"docs/frameworks.md:{name}", "exec"), module.__dict__)
+    exec(compile(BLOCKS[name], f"docs:{name}", "exec"), module.__dict__)
     return module
 
 
@@ -51,27 +58,39 @@ def test_the_tests_of_the_page_pass(hello: Any) -> None:
         test()
 
 
-def test_the_framework_runs_on_a_whole_cluster(hello: Any) -> None:
-    cluster = WholeCluster(("cpus:0.3;mem:1024", ()), ("cpus:0.3;mem:1024", ()))
-    state = hello.HelloState(framework=FrameworkInfo(name="hello"), wanted=25)
-    node = cluster.start_scheduler("s", hello.Hello, state)
-    actor = node.cells["scheduler"].actor
-    cluster.run_until(lambda: "scheduler" not in node.cells, 300.0)
-    assert (actor.state.done, actor.state.begun) == (25, 25)
+def test_the_framework_runs_on_a_whole_cluster(hello: Any, cluster: Callable[..., Cluster]) -> None:
+    simulated = cluster(agents=0)
+    for _ in range(2):
+        simulated.add_agent("cpus:0.3;mem:1024")
+    state = run_to_the_end(simulated, hello.Hello, hello.HelloState(framework=FrameworkInfo(name="hello"), wanted=25))
+    assert (state.done, state.begun) == (25, 25)
 
 
-def test_what_is_lost_is_run_again_on_a_whole_cluster(hello: Any) -> None:
+def test_what_is_lost_is_run_again_on_a_whole_cluster(hello: Any, cluster: Callable[..., Cluster]) -> None:
     class Failing(hello.Hello):  # type: ignore[misc]
         def greeting(self, offer: Any) -> Any:
             task = super().greeting(offer)
             failing = CommandInfo(shell="exit 1")
             return msgspec.structs.replace(task, command=failing) if self.state.begun == 1 else task
 
-    cluster = WholeCluster(("cpus:4;mem:1024", ()))
-    node = cluster.start_scheduler("s", Failing, hello.HelloState(framework=FrameworkInfo(name="hello"), wanted=3))
-    actor = node.cells["scheduler"].actor
-    cluster.run_until(lambda: "scheduler" not in node.cells, 300.0)
-    assert (actor.state.done, actor.state.begun) == (3, 4)
+    state = run_to_the_end(
+        cluster(agents=1), Failing, hello.HelloState(framework=FrameworkInfo(name="hello"), wanted=3)
+    )
+    assert (state.done, state.begun) == (3, 4)
+
+
+def run_to_the_end(simulated: Cluster, scheduler_class: type[Any], state: Any) -> Any:
+    """Run a scheduler until it has finished; returns its last state."""
+    name = simulated.add_scheduler(scheduler_class, state)
+    actor = simulated.world.nodes[name].cells["scheduler"].actor
+    simulated.run_until(lambda: simulated.is_finished(name), 300.0)
+    return actor.state
+
+
+def test_the_test_on_a_cluster_that_the_page_on_testing_shows_passes(
+    hello: Any, cluster: Callable[..., Cluster]
+) -> None:
+    module_of("test_hello_cluster.py").test_it_finishes_although_agents_and_the_master_die(cluster)
 
 
 def test_the_skeleton_is_what_the_page_shows(tmp_path: Path) -> None:

@@ -26,6 +26,10 @@ ANSWER_TIMEOUT_SECONDS: Final = 10.0
 T = TypeVar("T")
 
 
+class NoAnswerFrom(KaonError):
+    """A peer is not there, or has not answered in time; asked again it may."""
+
+
 class Tool:
     """A node for the time of one command."""
 
@@ -39,27 +43,28 @@ class Tool:
         self._outside = Outside.on(self.node)
 
     async def ask(self, question: Message, to: PID | None = None, timeout_seconds: float | None = None) -> Any:
-        """Ask the master, or another actor. Raises :class:`KaonError` for no answer and for a refusal."""
+        """Ask the master, or another actor. Raises :class:`NoAnswerFrom`, and :class:`KaonError` for a refusal."""
         target = to or self.cluster.masters[0]
         timeout = ANSWER_TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds
         try:
             answer = await self._outside.fetch_answer(target, question, timeout)
         except NoAnswer as error:
-            raise KaonError(
-                f"{_whom(target)} does not answer: {error}; is it running? (`kaon up` starts one)"
-            ) from None
+            raise NoAnswerFrom(self._unanswered(target, error)) from None
         if isinstance(answer, Refusal):
             raise KaonError(answer.message)
         return answer
 
+    def _unanswered(self, pid: PID, why: NoAnswer) -> str:
+        """What to tell the user, who knows processes rather than the actors in them; without the key in the address."""
+        is_master = any(pid.node == master.node for master in self.cluster.masters)
+        where = pid.node.partition("?")[0]
+        if is_master:
+            return f"the master at {where} does not answer: {why}; is it running? (`kaon up` starts one)"
+        return f"the agent at {where} does not answer: {why}; `kaon agents` says how it is, its log why"
+
     async def close(self) -> None:
         """Hang up."""
         await self.node.stop(1.0)
-
-
-def _whom(pid: PID) -> str:
-    """A peer in words, without the key in its address."""
-    return f"the {pid.name} at {pid.node.partition('?')[0]}"
 
 
 def with_tool(cluster: Cluster, work: Callable[[Tool], Awaitable[T]]) -> T:

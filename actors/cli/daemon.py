@@ -75,7 +75,11 @@ class Daemon:
         self._settings = settings
         self._signals = 0
         self._ended = asyncio.Event()
-        settings.work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            settings.work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            text = f"{settings.work_dir} cannot be used: {error.strerror}; choose another with --work-dir"
+            raise KaonError(text) from None
         authorised = AuthorisedKeys(settings.key, settings.key_directory) if settings.key is not None else None
         self.transport = ZeroMQTransport(settings.key, authorised, insecure=settings.key is None)
         self.node = Node(

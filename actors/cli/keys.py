@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from actors.cli.show import print_json
 from actors.scheduler.cluster import default_work_dir
 from runtime.transport.zeromq.keys import AUTHORISED, add_node, own_key, revoke_node
 
@@ -35,11 +36,19 @@ def add(name: str, directory: Path | None) -> None:
 
 
 @keys.command("list")
+@click.option("--json", "json_", is_flag=True, help="JSON instead of lines.")
 @_directory
-def list_(directory: Path | None) -> None:
+def list_(directory: Path | None, json_: bool) -> None:
     """List who may connect."""
-    for file in sorted((_chosen(directory) / AUTHORISED).glob("*")):
-        click.echo(file.name)
+    where = _chosen(directory) / AUTHORISED
+    names = sorted(file.name for file in where.glob("*"))
+    if json_:
+        print_json(names)
+        return
+    for name in names:
+        click.echo(name)
+    if not names:
+        click.echo(f"kaon: {where} has no keys; `kaon keys add NAME` makes one", err=True)
 
 
 @keys.command("revoke")

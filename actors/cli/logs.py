@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import AsyncIterator
 from typing import Final
 
 import click
 
-from actors.cli.client import Tool, cluster_options, with_tool
+from actors.cli.client import NoAnswerFrom, Tool, cluster_options, with_tool
 from actors.messages.operating import GetAgents, GetTasks, ReadSandbox, SandboxChunk
 from actors.messages.records import AgentInfo, Task
 from actors.scheduler.cluster import Cluster
@@ -18,6 +19,9 @@ from runtime.pid import PID
 
 FOLLOW_SECONDS: Final = 0.25
 """Between two looks at a file that is followed."""
+
+PATIENCE_SECONDS: Final = 30.0
+"""For an agent that does not answer while a file of its is followed: it may be started again, and listen elsewhere."""
 
 
 @click.command()
@@ -58,11 +62,11 @@ async def find_task(tool: Tool, task_id: str, framework_id: str) -> Task:
 
 
 async def agent_of(tool: Tool, task: Task, name: str = "files") -> PID:
-    """Where the agent of a task answers questions, its actor of that name. Raises :class:`KaonError`."""
+    """Where the agent of a task answers, its actor of that name. Raises :class:`NoAnswerFrom` while it is not there."""
     for agent in (await tool.ask(GetAgents())).agents:
         if agent.info.agent_id == task.info.agent_id:
             return files_of(agent.info, name)
-    raise KaonError(f"agent {task.info.agent_id} of {task.task_id} is not registered: it cannot be reached now")
+    raise NoAnswerFrom(f"agent {task.info.agent_id} of {task.task_id} is not registered: it cannot be reached now")
 
 
 def files_of(agent: AgentInfo, name: str = "files") -> PID:
@@ -76,9 +80,20 @@ async def read_file(tool: Tool, task: Task, path: str, *, follow: bool = False, 
     """The bytes of a sandbox file, from `start` (negative: from its end); with `follow` until the task has ended."""
     agent = await agent_of(tool, task)
     offset = start
+    clock = asyncio.get_running_loop().time
+    heard = clock()
     while True:
         question = ReadSandbox(framework_id=task.framework_id, task_id=task.task_id, path=path, offset=offset)
-        chunk: SandboxChunk = await tool.ask(question, agent)
+        try:
+            chunk: SandboxChunk = await tool.ask(question, agent)
+        except NoAnswerFrom:
+            if not follow or clock() - heard > PATIENCE_SECONDS:
+                raise
+            await asyncio.sleep(FOLLOW_SECONDS)
+            with contextlib.suppress(NoAnswerFrom):
+                agent = await agent_of(tool, task)
+            continue
+        heard = clock()
         if chunk.data:
             yield chunk.data
         offset = chunk.offset + len(chunk.data)

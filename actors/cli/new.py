@@ -28,7 +28,8 @@ def write_skeleton(name: str, directory: Path) -> list[Path]:
     Raises :class:`KaonError` for a name that cannot be one, and for a directory that has something in it already.
     """
     if not _NAME.fullmatch(name):
-        raise KaonError(f"{name!r} is no name for a framework: small letters, digits, '-' and '_', such as word-count")
+        rule = "a small letter, then small letters, digits, '-' and '_', such as word-count"
+        raise KaonError(f"{name!r} is no name for a framework: {rule}")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise KaonError(f"{directory} is there already, and not empty: choose another directory")
     module = name.replace("-", "_")

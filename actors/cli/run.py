@@ -16,9 +16,9 @@ import msgspec
 
 from actors.cli.client import Tool, cluster_options, with_tool
 from actors.cli.logs import files_of
-from actors.cli.run_scheduler import Constraint, NoFit, RunEnded, RunScheduler, RunState, TaskChanged
+from actors.cli.run_scheduler import Constraint, NoFit, Notice, RunEnded, RunScheduler, RunState, TaskChanged
 from actors.messages.operating import GetAgents, GetMaster, ReadSandbox, SandboxChunk
-from actors.messages.records import CommandInfo, FrameworkInfo, TaskState, TaskStatus
+from actors.messages.records import CommandInfo, FrameworkInfo, Reason, TaskState, TaskStatus
 from actors.scheduler.cluster import Cluster
 from actors.scheduler.state import Interrupt
 from allocator.resources import Resources
@@ -41,8 +41,8 @@ PATIENCE_SECONDS: Final = 8.0
 HINT_SECONDS: Final = 3.0
 """Waiting for resources this long is worth a word."""
 
-INTERRUPTED: Final = 130
-"""Exit status after ^C (128 + SIGINT)."""
+LAST_WORDS_SECONDS: Final = 2.0
+"""For what tasks printed, once the user wants to leave."""
 
 
 @click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
@@ -82,7 +82,8 @@ def run(
 ) -> None:
     """Run COMMAND on the cluster and show what it prints.
 
-    Exit status: the command's own; with several tasks the first that is not 0; 130 after ^C, which kills them.
+    Exit status: the command's own; with several tasks the first that is not 0; 130 after ^C, 143 after SIGTERM, which
+    kill them: with their grace, and once more to leave at once.
     """
     try:
         parsed = tuple(Constraint.parse(text) for text in constraints)
@@ -141,12 +142,13 @@ class ScreenState(State):
 
     exit_codes  by place, of the tasks that have ended
     failure     why the run ended early
+    signal      that ended it, 0 for none
     """
 
     instances: int
     exit_codes: dict[int, int] = msgspec.field(default_factory=dict)
     failure: str = ""
-    interrupts: int = 0
+    signal: int = 0
 
 
 class Screen(Edge[ScreenState]):
@@ -163,9 +165,10 @@ class Screen(Edge[ScreenState]):
     async def watch(self, tool: Tool, scheduler: PID) -> int:
         """Wait for the end; returns the exit status."""
         self._tool = tool
+        self._scheduler = scheduler
         self._agents: dict[str, PID] = {}
-        self.loop.add_signal_handler(signal.SIGINT, self._interrupt, scheduler)
-        self.loop.add_signal_handler(signal.SIGTERM, self._interrupt, scheduler)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.loop.add_signal_handler(number, self._interrupt, number)
         began = time.monotonic()
         hinted = False
         while not self._over.is_set():
@@ -176,22 +179,33 @@ class Screen(Edge[ScreenState]):
                 if waits and not hinted:
                     hinted = True
                     click.echo(f"kaon: waiting for resources: {self._why}", err=True)
-        await asyncio.gather(*self._readers.values())
-        if self.state.failure and not self.state.interrupts:
+        await self._read_the_rest()
+        if self.state.signal:
+            return 128 + self.state.signal
+        if self.state.failure:
             raise KaonError(self.state.failure)
-        if self.state.interrupts:
-            return INTERRUPTED
         return next((code for _, code in sorted(self.state.exit_codes.items()) if code), 0)
 
-    def _interrupt(self, scheduler: PID) -> None:
-        self.state.interrupts += 1
-        self._context.post(scheduler, Interrupt())
+    async def _read_the_rest(self) -> None:
+        """Nothing more is told of any task: what is there to read is read, for as long as the user may want to wait."""
+        for ended in self._ended.values():
+            ended.set()
+        if not self._readers:
+            return
+        limit = LAST_WORDS_SECONDS if self.state.signal else None
+        for reader in (await asyncio.wait(self._readers.values(), timeout=limit))[0]:
+            reader.result()
+
+    def _interrupt(self, number: int) -> None:
+        self.state.signal = number
+        self._context.post(self._scheduler, Interrupt())
 
     @receive(TaskChanged)
     def changed(self, sender: PID, message: TaskChanged) -> None:
         """Read what a task prints once it runs, to the end when it has ended."""
         status = message.status
-        if status.state is TaskState.RUNNING or (status.state.is_terminal and status.container_id):
+        never_ran = status.reason is Reason.CONTAINER_LAUNCH_FAILED
+        if status.state is TaskState.RUNNING or (status.state.is_terminal and status.container_id and not never_ran):
             self._read(message)
         if not status.state.is_terminal:
             return
@@ -200,7 +214,7 @@ class Screen(Edge[ScreenState]):
             self._ended[status.task_id].set()
         code = _exit_code(status)
         self.state.exit_codes[message.place] = code
-        if code and status.exit_code is None and not self.state.interrupts:
+        if code and status.exit_code is None and not self.state.signal:
             reason = f" ({status.reason.value})" if status.reason else ""
             text = f": {status.message}" if status.message else ""
             click.echo(f"kaon: {status.task_id} {status.state.value}{reason}{text}", err=True)
@@ -216,6 +230,11 @@ class Screen(Edge[ScreenState]):
     def no_fit(self, sender: PID, message: NoFit) -> None:
         """Remember why nothing runs, for the hint."""
         self._why = message.why
+
+    @receive(Notice)
+    def notice(self, sender: PID, message: Notice) -> None:
+        """Tell the user."""
+        click.echo(f"kaon: {message.text}", err=True)
 
     @receive(RunEnded)
     def ended(self, sender: PID, message: RunEnded) -> None:
@@ -243,6 +262,11 @@ class Screen(Edge[ScreenState]):
                     await self._copy_new(agent, message, path, offsets, prefix)
                 if last:
                     return
+            except BrokenPipeError:
+                # Nobody reads what the tasks print (`kaon run … | head`): the end of this pipeline, as in a shell.
+                if not self.state.signal:
+                    self._interrupt(signal.SIGPIPE)
+                return
             except KaonError as error:
                 # An agent that was started again listens elsewhere.
                 self._agents.pop(status.agent_id, None)

@@ -10,11 +10,15 @@ from actors.messages.records import CommandInfo, Offer, Reason, TaskInfo, TaskSt
 from actors.scheduler.scheduler import Scheduler
 from actors.scheduler.state import SchedulerState
 from allocator.resources import Resources
+from runtime.actor import receive
 from runtime.message import Message, Overflow
 from runtime.pid import PID
 
 LONG_REFUSAL_SECONDS = 3600.0
 """For offers that cannot be used: they come again when there is more to offer, which a filter lets through."""
+
+LEAVE_SECONDS = 5.0
+"""After ^C, beyond the tasks' grace: for the news of their end. A master or an agent that is away may take for ever."""
 
 
 class Constraint(msgspec.Struct, frozen=True):
@@ -54,6 +58,7 @@ class RunState(SchedulerState, kw_only=True):
     living     tasks that were launched and have not ended
     again      places of tasks that were dropped before they ran
     stopping   killed by the user: launch no more
+    was_lost   the master was there and is not
     """
 
     screen: PID
@@ -71,6 +76,7 @@ class RunState(SchedulerState, kw_only=True):
     attempts: int = 0
     done: int = 0
     stopping: bool = False
+    was_lost: bool = False
 
 
 class TaskChanged(Message, frozen=True, kw_only=True, tag="run.TaskChanged"):
@@ -89,6 +95,21 @@ class NoFit(Message, frozen=True, kw_only=True, tag="run.NoFit"):
     overflow: ClassVar[Overflow] = Overflow.DROP
 
     why: str
+
+
+class Notice(Message, frozen=True, kw_only=True, tag="run.Notice"):
+    """Scheduler -> screen: a line for the user."""
+
+    overflow: ClassVar[Overflow] = Overflow.DROP
+
+    text: str
+
+
+class LeaveAnyway(Message, frozen=True, kw_only=True, tag="run.LeaveAnyway"):
+    """To itself: the tasks had their time to end."""
+
+    overflow: ClassVar[Overflow] = Overflow.NEVER
+    local: ClassVar[bool] = True
 
 
 class RunEnded(Message, frozen=True, kw_only=True, tag="run.RunEnded"):
@@ -176,16 +197,48 @@ class RunScheduler(Scheduler[RunState]):
             self.send(state.screen, RunEnded())
             self.finish()
 
+    def subscribed(self, framework_id: str) -> None:
+        """The master is there; a second time, that is news."""
+        if self.state.was_lost:
+            self.send(self.state.screen, Notice(text="the master is back"))
+        self.state.was_lost = False
+
+    def disconnected(self) -> None:
+        """Tasks run on; whoever waits for them should know why nothing moves."""
+        self.state.was_lost = True
+        trouble = self.state.connection.trouble
+        self.send(self.state.screen, Notice(text=f"lost the master ({trouble}); tasks run on, looking for it"))
+
     def interrupted(self) -> None:
-        """^C: end the tasks with their grace; the second time, at once."""
+        """^C: end the tasks with their grace; the second time, or when they take longer than that, leave."""
         state = self.state
         if state.stopping or not state.living:
-            self.send(state.screen, RunEnded(failure="interrupted"))
-            self.finish()
+            self._leave()
             return
         state.stopping = True
         for task_id in state.living:
             self.kill(task_id)
+        seconds = state.kill_grace_seconds + LEAVE_SECONDS
+        self.after(seconds, LeaveAnyway())
+        if not self.is_subscribed:
+            text = f"no master is there to end the tasks: waiting {seconds:g} s for it; ^C again to leave at once"
+            self.send(state.screen, Notice(text=text))
+
+    @receive(LeaveAnyway)
+    def _on_leave_anyway(self, sender: PID, message: LeaveAnyway) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        """Tear the framework down; the master does it after the failover timeout if it hears no more of us."""
+        state = self.state
+        if state.living:
+            patience = state.framework.failover_timeout_seconds
+            text = f"left {', '.join(sorted(state.living)[:5])} behind: not seen to end"
+            if not self.is_subscribed:
+                text += f"; when a master is back it ends what runs within {patience:g} s"
+            self.send(state.screen, Notice(text=text))
+        self.send(state.screen, RunEnded(failure="interrupted"))
+        self.finish()
 
     def error(self, message: str) -> None:
         """The master will not have us."""

@@ -144,8 +144,13 @@ def with_key(address: str, key: NodeKey | None) -> str:
 def make_runtime_dir(settings: Settings) -> Path:
     """The runtime directory that an agent and its containerizer share, made if it is missing."""
     directory: Path = settings["runtime_dir"]
-    directory.mkdir(mode=RUNTIME_MODE, parents=True, exist_ok=True)
-    directory.chmod(RUNTIME_MODE)
+    try:
+        directory.mkdir(mode=RUNTIME_MODE, parents=True, exist_ok=True)
+        directory.chmod(RUNTIME_MODE)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--runtime-dir {directory} cannot be used: {error.strerror}; choose another"
+        ) from None
     return directory
 
 

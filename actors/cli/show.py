@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
 from allocator.resources import Resources
 from runtime.codec import redact
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def as_json(value: object) -> Any:
@@ -41,24 +45,42 @@ def print_json(values: Sequence[object]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
-    """A table; `empty` is the sentence to say when there are no rows. Columns that end in '>' are right-aligned."""
+    """A table; `empty` is the sentence to say when there are no rows. Columns that end in '>' are right-aligned.
+
+    On a terminal that is too narrow long ids are shortened in the middle; ``kaon why`` takes them so.
+    """
     from rich.console import Console
-    from rich.table import Table
 
     listed = list(rows)
     if not listed:
         click.echo(empty)
         return
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = max(console.width, 400)
+    table = _table(columns, listed)
+    if console.measure(table, options=console.options.update(width=_ANY_WIDTH)).maximum > console.width:
+        table = _table(columns, [[_LONG_ID.sub(r"\1…\2", cell) for cell in row] for row in listed])
+    console.print(table)
+
+
+_LONG_ID: Final = re.compile(r"\b([0-9a-f]{6})[0-9a-f]{26}(-[A-Z]?\d+)\b")
+"""Ids of agents, frameworks and offers begin with that of a master: of one cluster's, only the ends differ."""
+
+
+_ANY_WIDTH: Final = 10_000
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         right = column.endswith(">")
         table.add_column(column.rstrip(">"), justify="right" if right else "left", overflow="fold")
-    for row in listed:
+    for row in rows:
         table.add_row(*row)
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = max(console.width, 400)
-    console.print(table)
+    return table
 
 
 def age(since: float) -> str:
@@ -74,4 +96,4 @@ def age(since: float) -> str:
 
 def shown(resources: Resources) -> str:
     """Resources as text; a dash for nothing."""
-    return str(resources) or "-"
+    return str(resources) if resources.items else "-"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from actors.cli.show import print_table
-from actors.simulation.day import Day, simulate_day, workloads_of
+from actors.simulation.day import STATIC, Day, simulate_day, workloads_of
 from actors.simulation.faults import LEVELS
 from actors.simulation.plots import plot
 from actors.simulation.run import HASTY, Outcome, Scenario, parse_level, schedule, shrink, simulate_cluster
@@ -23,7 +23,8 @@ from actors.simulation.shape import ClusterShape
 from actors.simulation.summary import Sample, Summary
 from actors.simulation.violation import Violation
 from actors.simulation.workloads import Batch, Service
-from runtime.errors import KaonError
+from allocator.plugin import load_policy
+from runtime.errors import ConfigurationError, KaonError
 
 EXIT_VIOLATED = 3
 
@@ -72,6 +73,7 @@ def simulate(
     """
     seed = random.SystemRandom().randrange(1_000_000_000) if seed is None else seed
     rates = parse_level(faults)
+    _check_policies(policies)
     if check:
         shape = ClusterShape(masters=masters, agents=agents, settings=HASTY, policy=policies[0] if policies else "drf")
         scenario = Scenario(shape=shape, faults=rates, seconds=hours * 3600.0, only=_numbers(only_faults))
@@ -95,6 +97,7 @@ def simulate(
     if picture is not None:
         names = [each.name for each in workloads_of(day)]
         plot({summary.policy: samples for summary, samples in results}, names, picture)
+        click.echo(f"wrote {picture}", err=True)
     if json_:
         click.echo(msgspec.json.encode([summary for summary, _ in results]).decode())
     else:
@@ -120,6 +123,17 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
         return () if text == "-" else tuple(int(part) for part in text.split(","))
     except ValueError:
         raise click.UsageError(f"--only-faults {text}: write numbers with commas between them, or -") from None
+
+
+def _check_policies(policies: Iterable[str]) -> None:
+    """Before any of them is given a day: each exists."""
+    for policy in policies:
+        if policy != STATIC:
+            try:
+                load_policy(policy)
+            except ConfigurationError as error:
+                text = str(error).removeprefix(f"--allocator={policy}: ")
+                raise click.UsageError(f"--policy {policy}: {text}; {STATIC} is static partitioning") from None
 
 
 def _read(path: Path | None) -> tuple[Batch | Service, ...]:

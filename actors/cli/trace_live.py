@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -30,14 +31,18 @@ from runtime.tracing.tree import in_causal_order
 HOLD_SECONDS: Final = 0.3
 """That turns wait for their causes on other nodes before they are shown."""
 
+ABOVE_ZERO: Final = click.FloatRange(min=0, min_open=True)
+
 Show = Callable[[TurnRecord], None]
 
 
 @click.command()
 @filter_options
 @click.option("--sample", default=1.0, show_default=True, type=click.FloatRange(0, 1), help="Share of traces.")
-@click.option("--rate", default=1000.0, show_default=True, help="Turns a second at most, per node.")
-@click.option("--bytes", "volume", default=1_000_000.0, show_default=True, help="Bytes a second at most, per node.")
+@click.option("--rate", default=1000.0, show_default=True, type=ABOVE_ZERO, help="Turns a second at most, per node.")
+@click.option(
+    "--bytes", "volume", default=1e6, show_default=True, type=ABOVE_ZERO, help="Bytes a second at most, per node."
+)
 @click.option("--count", "-n", type=click.IntRange(min=1), help="End after so many turns.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), help="End after so long.")
 @click.option("--json", "json_", is_flag=True, help="A JSON object per line.")
@@ -120,6 +125,9 @@ async def watch(tool: Tool, tap: StartTap, node: str, show: Show, count: int | N
         found = await find_tracers(tool, node)
         running = await _start(found, tap)
         say(found.problems)
+        if sys.stderr.isatty():
+            nodes = ", ".join(sorted(reached.node for reached in running.values()))
+            say([f"following {tap.filter} on {nodes}; ^C ends it"])
         counts: dict[tuple[str, int], Counts] = {}
         try:
             await _Screen(found, running, counts, show, count).run(stop, seconds)

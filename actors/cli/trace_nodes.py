@@ -87,7 +87,7 @@ class Tracers:
         """Look for all nodes whose id matches `pattern` (``*``, ``?``). Raises :class:`KaonError` if none answers."""
         seen: dict[str, Reached] = {}
         homes: dict[str, str] = {}
-        addresses = [*(master.node for master in self._tool.cluster.masters), *await self._agents()]
+        addresses = [*(master.node for master in self._tool.cluster.masters), *await self._agents(pattern)]
         ahead: list[tuple[str, tuple[str, ...]]] = [(address, ()) for address in dict.fromkeys(addresses)]
         while ahead:
             states = await self._each(ahead, self._state)
@@ -114,13 +114,17 @@ class Tracers:
     def _why_none(self) -> str:
         return "no node of the cluster can be asked: " + ("; ".join(self.problems) or "no reason was given")
 
-    async def _agents(self) -> list[str]:
-        """Addresses of the agents that the master knows."""
+    async def _agents(self, pattern: str) -> list[str]:
+        """Addresses of the agents that the master can reach; who wants all nodes is told of the others."""
         try:
             answer = await self._tool.ask(GetAgents())
         except KaonError as error:
             self.problems.append(str(error))
             return []
+        away = [agent for agent in answer.agents if agent.state != "active" and not pattern]
+        self.problems += [
+            f"agent {agent.info.agent_id} on {agent.info.hostname} is {agent.state}: not asked" for agent in away
+        ]
         return [agent.info.address for agent in answer.agents if agent.state == "active" and agent.info.address]
 
     async def _state(self, place: tuple[str, tuple[str, ...]]) -> m.NodeState | None:
@@ -128,7 +132,7 @@ class Tracers:
         answer = await self._fetch(PID(TRACER, address), path, m.GetNode(), FIND_SECONDS)
         if isinstance(answer, m.NodeState):
             return answer
-        name = path[-1] if path else address.partition("?")[0]
+        name = path[-1] if path else f"the node at {address.partition('?')[0]}"
         if NO_TRACER not in str(answer):
             self.problems.append(f"{name}: {answer}")
         return None
@@ -167,7 +171,7 @@ class Tracers:
         try:
             answer = await self._listener.fetch_answer(tracer, asked, seconds + len(path))
         except NoAnswer as error:
-            return str(error)
+            return f"no answer within {seconds:g} s" if str(error) == "timeout" else str(error)
         return answer.reason if isinstance(answer, m.TracerRefused) else answer
 
     async def _each(self, places: Sequence[Any], work: Callable[[Any], Awaitable[T]]) -> list[T]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import click
 
 from actors.cli.client import ask, cluster_options
@@ -66,12 +68,21 @@ def agents(cluster: Cluster, json_: bool) -> None:
                 shown(agent.offered),
                 str(agent.tasks),
                 ";".join(f"{name}:{value}" for name, value in agent.info.attributes) or "-",
-                ", ".join(agent.info.not_isolated) or "-",
+                _grouped(agent.info.not_isolated) or "-",
             )
             for agent in known
         ),
         "no agents have registered; `kaon agent --master ADDRESS` starts one",
     )
+
+
+def _grouped(isolators: Iterable[str]) -> str:
+    """Isolators by what they belong to: ``cgroups: core cpu mem; linux: seccomp``."""
+    groups: dict[str, list[str]] = {}
+    for isolator in isolators:
+        group, _, name = isolator.partition("/")
+        groups.setdefault(group, []).append(name)
+    return "; ".join(f"{group}: {' '.join(names)}" for group, names in groups.items())
 
 
 @click.command()

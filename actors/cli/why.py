@@ -47,7 +47,8 @@ NOTHING_TO_SAY = ("unhandled", "timeout")
 def why(cluster: Cluster, subject: Subject, which: str, framework: str, json_: bool) -> None:
     """Say why a task, a framework or an agent is as it is, or why it gets no offers.
 
-    ID may be the beginning of an id, if only one begins so; of a framework or an agent also its name or host.
+    ID may be the beginning or the end of an id, if only one is like it; of a framework or an agent also its name or
+    host.
     """
     causes = with_tool(cluster, lambda tool: _Asking(tool).causes(subject, which, framework))
     if json_:
@@ -87,7 +88,8 @@ class _Asking:
             framework = _one(frameworks, which, lambda each: (each.info.framework_id, each.info.name), "framework")
             which = framework_id = framework.info.framework_id
             found += causes_of_framework(framework, (await ask(GetOffers())).offers)
-            found += await self._allocator(Explain(framework_id=which))
+            if framework.state != "completed":
+                found += await self._allocator(Explain(framework_id=which))
         else:
             agent = _one(agents, which, lambda each: (each.info.agent_id, each.info.hostname), "agent")
             which, addresses = agent.info.agent_id, [agent.info.address]
@@ -139,10 +141,10 @@ class _Asking:
 
 
 def _one(known: Iterable[R], which: str, names: Callable[[R], tuple[str, ...]], kind: str) -> R:
-    """The one that is called so, or the only one that begins so. Raises :class:`KaonError`."""
+    """The one that is called so, or the only one that begins or ends so. Raises :class:`KaonError`."""
     listed = list(known)
     exact = [each for each in listed if which in names(each)]
-    found = exact or [each for each in listed if any(name.startswith(which) for name in names(each))]
+    found = exact or [each for each in listed if any(_may_be(name, which) for name in names(each))]
     if not found:
         what = ", ".join(names(each)[0] for each in listed[:10]) or "none"
         raise KaonError(f"no {kind} is called {which!r}; there are: {what}")
@@ -150,3 +152,11 @@ def _one(known: Iterable[R], which: str, names: Callable[[R], tuple[str, ...]], 
         what = ", ".join(names(each)[0] for each in found[:5])
         raise KaonError(f"{which!r} is not one {kind} but {len(found)} ({what}): give more of its id")
     return found[0]
+
+
+def _may_be(name: str, which: str) -> bool:
+    """Whether `which` is a part of a name: its beginning, its end, or both with an ellipsis between as in tables."""
+    begin, between, end = which.partition("…")
+    if between:
+        return name.startswith(begin) and name.endswith(end)
+    return name.startswith(which) or name.endswith(which)

@@ -166,9 +166,9 @@ class RegistrarActor(Edge[RegistrarState]):
 
     @receive(EdgeFailed)
     def failed(self, sender: PID, message: EdgeFailed) -> None:
-        """The store cannot be read or written: the end."""
+        """The store cannot be read or written: the end, of the master's process too. It is no bug: no crash report."""
         self._check_local(sender, message)
-        raise StoreError(f"{message.task} failed: {message.error}")
+        self.stop(reason=f"failed: {message.task}: {message.error}")
 
     def _write(self) -> None:
         """Take up all that waits, and write the buckets that it touches in one transaction."""

@@ -356,7 +356,7 @@ class Scheduler(Reconciler[S]):
         if status.uuid:
             connection.unacknowledged[status.uuid] = status
         self.update(status)
-        if self.acknowledges:
+        if self.acknowledges and not connection.finishing:  # a framework that was torn down has nothing to acknowledge
             self.acknowledge(status)
 
     def _is_old(self, status: TaskStatus, known: KnownTask | None) -> bool:

@@ -19,6 +19,7 @@ from actors.scheduler.state import SchedulerState
 from actors.simulation.checkers import ALL_CHECKERS
 from actors.simulation.checkers.rest import RestChecker
 from actors.simulation.election import Election
+from actors.simulation.executors import Executors
 from actors.simulation.frameworks import scheduler_of
 from actors.simulation.history import History
 from actors.simulation.nodes import Nodes, SimulatedStore
@@ -51,7 +52,7 @@ SCHEDULER_NAME: Final = "scheduler"
 
 
 class Cluster:
-    """See the module. `world` has the nodes, the network and the virtual clock.
+    """See the module. `world` has the nodes, the network and the virtual clock, `executors` what runs in containers.
 
     seed       of everything random
     shape      what there is; `masters` and `agents` override its numbers
@@ -95,6 +96,7 @@ class Cluster:
         self._chance = random.Random(f"{seed}/cluster")
         self._starters: dict[str, Callable[[], None]] = {}
         chosen = ALL_CHECKERS if checkers is None else checkers
+        self.executors = Executors(self)
         self.watch = Watch([checker(self) for checker in chosen], counting=counting)
         self.history = History(self.world.clock.now) if digested else None
         self.election = Election(self, random.Random(f"{seed}/election")) if self.shape.masters > 1 else None
@@ -153,7 +155,7 @@ class Cluster:
         name = f"a{number}"
         machine = _machine_of(name)
         self.agent_names.append(name)
-        self.machines[machine] = SimulatedState()
+        self.machines[machine] = SimulatedState(programs=dict(self.executors.programs))
         self.agent_settings[name] = AgentSettings(
             hostname=f"host{number}",
             resources=Resources.parse(resources or self.shape.resources[0]),
@@ -172,9 +174,12 @@ class Cluster:
 
     def containerizer(self, agent: str) -> SimulatedState:
         """State of the containerizer of an agent, which is up."""
-        node = agent if self.shape.together else _machine_of(agent)
-        state: SimulatedState = self.world.nodes[node].state_of(CONTAINERIZER_NAME)
+        state: SimulatedState = self.world.nodes[self.containerizer_node(agent)].state_of(CONTAINERIZER_NAME)
         return state
+
+    def containerizer_node(self, agent: str) -> str:
+        """Name of the node of an agent's containerizer."""
+        return agent if self.shape.together else _machine_of(agent)
 
     def add_framework(self, workload: Workload) -> str:
         """A framework that works through `workload`; returns the name of its scheduler's node."""
@@ -235,7 +240,8 @@ class Cluster:
         machine = _machine_of(agent)
         self.crash(agent, wiped=wiped)
         self.crash(machine, wiped=wiped)
-        self.machines[machine] = SimulatedState()
+        self.machines[machine] = SimulatedState(programs=dict(self.executors.programs))
+        self.executors.rebooted(agent)
 
         def boot() -> None:
             if not self.shape.together:

@@ -23,7 +23,7 @@ def plot(samples: Mapping[str, Sequence[Sample]], names: Sequence[str], path: Pa
     except ImportError:
         raise KaonError("pictures need matplotlib: pip install 'kaon[plots]'") from None
     figure = matplotlib.Figure(figsize=(7.0 * len(samples), 8.0), layout="constrained")
-    columns = figure.subplots(3, len(samples), sharex=True, squeeze=False)
+    columns = figure.subplots(3, len(samples), sharex=True, sharey="row", squeeze=False)
     for column, (policy, taken) in enumerate(samples.items()):
         _draw(columns[:, column], policy, taken, names)
     try:

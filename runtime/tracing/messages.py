@@ -52,6 +52,16 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     trace: int = 0
     failed: bool = False
 
+    def __str__(self) -> str:
+        """For people: ``actor=master, task_id=t1``, or ``every turn``."""
+        given = (("actor", self.actor), ("type", self.message_type), ("peer", self.peer), *self.fields)
+        said = [f"{name}={value}" for name, value in given if value]
+        if self.trace:
+            said.append(f"trace={self.trace:016x}")
+        if self.failed:
+            said.append("failed")
+        return ", ".join(said) or "every turn"
+
 
 class Counts(msgspec.Struct, frozen=True, gc=False):
     """What became of the turns that a tap saw.

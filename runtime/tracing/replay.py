@@ -28,7 +28,18 @@ K = TypeVar("K")
 
 
 class CannotReplay(KaonError):
-    """A recording that this version of the code cannot begin with."""
+    """A recording that this version of the code cannot begin with, or a replay that the user left."""
+
+
+class _Debugger(pdb.Pdb):
+    """Knows whether it was left before the handler ended: what `quit` ends so, looks like a handler that returned."""
+
+    left = False
+
+    def set_quit(self) -> None:
+        """The user leaves."""
+        self.left = True
+        super().set_quit()
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -124,11 +135,16 @@ class Replay:
         try:
             handler, arguments = self._handler(step, message)
             if handler is not None and debug:
-                pdb.Pdb(nosigint=True).runcall(handler, *arguments)
+                debugger = _Debugger(nosigint=True)
+                debugger.runcall(handler, *arguments)
+                if debugger.left:
+                    raise CannotReplay(f"the debugger was left in turn {number}: what it did was not compared")
             elif handler is not None:
                 handler(*arguments)
         except UnhandledMessage:
             actor._outbox = []
+        except CannotReplay:
+            raise
         except Exception:  # noqa: BLE001  what a handler raised then, it shall raise now, and that is compared
             actor._outbox = []
             error = traceback.format_exc()

@@ -7,10 +7,13 @@ from typing import Final
 
 from runtime.tracing.filters import mentions
 from runtime.tracing.records import TurnRecord
-from runtime.tracing.tree import Hop, Trace
+from runtime.tracing.tree import Hop, Trace, Unseen
 
 SHOWN_FIELDS: Final = ("task_id", "container_id", "offer_id", "framework_id", "agent_id")
 """Fields whose values a line shows, where the message has them: the first two that there are, in this order."""
+
+DEEPEST: Final = 30
+"""Levels of a tree side by side; what is deeper begins at the margin again, after the number of its level."""
 
 _NAMES: Final = frozenset(SHOWN_FIELDS)
 _LONGEST_ID: Final = 20
@@ -75,33 +78,38 @@ def _lines(trace: Trace) -> Iterator[str]:
     for (node, _), shift in sorted(trace.shifts.items()):
         yield f"the clock of {node} was shifted by {duration(shift)}: it had effects before their causes"
     for root in trace.roots:
-        yield from _branch(root, trace.began, "", "")
+        yield from _branch(root, trace.began)
     if trace.orphans:
         count = len(trace.orphans)
         yield f"{count} turn{'s' * (count != 1)} whose cause was forgotten, or is on a node that was not asked:"
         for orphan in trace.orphans:
-            yield from _branch(orphan, trace.began, "", "")
+            yield from _branch(orphan, trace.began)
 
 
-def _branch(hop: Hop, began: float, first: str, rest: str) -> Iterator[str]:
-    """A hop and all below it. `first` begins its own line, `rest` those of its children."""
+def _branch(top: Hop, began: float) -> Iterator[str]:
+    """A hop and all below it, however deep that is."""
+    waiting: list[tuple[Hop | Unseen, int, str, str]] = [(top, 0, "", "")]
+    while waiting:
+        item, depth, first, rest = waiting.pop()
+        if isinstance(item, Unseen):
+            yield f"{'':>10}  {first}{item.to} {item.message_type}  [sent, not seen there]"
+            continue
+        yield _hop_line(item, began, first)
+        below: list[Hop | Unseen] = [*sorted(item.children, key=lambda child: child.turn.span), *item.unseen]
+        if below and depth and depth % DEEPEST == 0:
+            rest = f"⋯{depth} "  # a screen is only so wide: from here on as if this hop stood at the margin
+        for place, each in enumerate(reversed(below)):
+            branch, trunk = ("└─ ", "   ") if place == 0 else ("├─ ", "│  ")
+            waiting.append((each, depth + 1, rest + branch, rest + trunk))
+
+
+def _hop_line(hop: Hop, began: float, first: str) -> str:
     turn = hop.turn
     what = " ".join(part for part in (turn.message_type, about(turn)) if part)
     at = duration(hop.ended - began)
     failed = f"  FAILED: {turn.error.strip().rpartition(chr(10))[2]}" if turn.error else ""
     answer = " (answer)" if hop.kind == "answer" else ""
-    yield f"{at:>10}  {first}{turn.actor} {what}{answer}  [{hop_times(hop)}]{failed}"
-    below: list[tuple[int, Hop | str]] = [(child.turn.span, child) for child in hop.children]
-    below.sort(key=lambda each: each[0])
-    lost = [(0, f"{unseen.to} {unseen.message_type}  [sent, not seen there]") for unseen in hop.unseen]
-    items = [*below, *lost]
-    for place, (_, item) in enumerate(items):
-        last = place == len(items) - 1
-        branch, trunk = ("└─ ", "   ") if last else ("├─ ", "│  ")
-        if isinstance(item, Hop):
-            yield from _branch(item, began, rest + branch, rest + trunk)
-        else:
-            yield f"{'':>10}  {rest}{branch}{item}"
+    return f"{at:>10}  {first}{turn.actor} {what}{answer}  [{hop_times(hop)}]{failed}"
 
 
 def turn_line(turn: TurnRecord, clock: str) -> str:

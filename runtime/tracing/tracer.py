@@ -117,7 +117,7 @@ class Tracer(FilingTracer):
         if not message.file:
             self.link(sender)
             self._report_later()
-        _log.info("tap %d for %s: %s%s", number, sender, message.filter, f" to {path}" if path else "")
+        _log.info("tap %d for %s on %s%s", number, sender, message.filter, f" to {path}" if path else "")
         self.reply(m.TapStarted(tap=number, node=self.pid.node, path=path))
 
     def _sink(self, tap: Tap, path: Path) -> FileSink:

@@ -66,11 +66,6 @@ class Hop(msgspec.Struct, kw_only=True):
         return self.ended - self.started
 
     @property
-    def depth(self) -> int:
-        """How many hops led to it."""
-        return 0 if self.parent is None else self.parent.depth + 1
-
-    @property
     def crosses_nodes(self) -> bool:
         """Whether it came from another node."""
         return self.turn.sender.node != self.turn.actor.node
@@ -128,11 +123,11 @@ def in_causal_order(turns: Iterable[TurnRecord]) -> list[TurnRecord]:
     """Turns of several nodes in one order: by time, but never an effect before its cause."""
     hops: list[tuple[float, int, Hop]] = []
     for trace in build(turns):
-        latest: dict[int, float] = {}
+        placed: dict[int, tuple[float, int]] = {}
         for hop in trace.hops():
-            before = latest.get(hop.parent.turn.span, hop.started) if hop.parent is not None else hop.started
-            latest[hop.turn.span] = at = max(hop.started, before)
-            hops.append((at, hop.depth, hop))
+            before, above = (hop.started, -1) if hop.parent is None else placed[hop.parent.turn.span]
+            placed[hop.turn.span] = at, depth = max(hop.started, before), above + 1
+            hops.append((at, depth, hop))
     return [hop.turn for _, _, hop in sorted(hops, key=lambda each: each[:2])]
 
 

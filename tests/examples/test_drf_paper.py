@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,14 +10,16 @@ import pytest
 from actors.messages.records import FrameworkInfo, MasterInfo, Offer, Source, TaskState, TaskStatus
 from actors.messages.scheduling import Accept, Decline, Offers, Revive, Subscribe, Subscribed, Update
 from actors.scheduler.state import Interrupt
+from actors.simulation import Cluster
 from allocator.resources import Resources
 from examples.drf_paper.__main__ import DEMANDS, EXPECTED, dominant_share, wrong_cluster
 from examples.drf_paper.scheduler import WANTED, Begin, PaperFramework, PaperState, initial_state
+from runtime.message import Message
 from runtime.pid import PID
 from runtime.testing import make, sent, start, turn
-from tests.examples.whole_cluster import MASTER, WholeCluster
 
-LEADER = PID("master", "m", 1)
+MASTER = PID("master", "simulated://m1")
+LEADER = PID("master", "m1", 1)
 
 
 def paper_offer(resources: str, number: int = 1) -> Offers:
@@ -91,25 +94,32 @@ def test_another_cluster_is_named_with_the_command_that_starts_the_papers() -> N
 
 @pytest.mark.parametrize("agents", [("cpus:9;mem:18432",), ("cpus:4;mem:7168", "cpus:5;mem:11264")])
 @pytest.mark.parametrize("first", ["A", "B"])
-def test_three_and_two_emerge(agents: tuple[str, ...], first: str) -> None:
-    cluster = WholeCluster(*((resources, ()) for resources in agents))
-    cluster.world.run(5.0)
+def test_three_and_two_emerge(cluster: Callable[..., Cluster], agents: tuple[str, ...], first: str) -> None:
+    simulated = cluster(agents=0)
+    for resources in agents:
+        simulated.add_agent(resources)
+    simulated.run(5.0)
     names = sorted(DEMANDS, key=lambda name: name != first)
-    nodes = {name: cluster.start_scheduler(f"s{name}", PaperFramework, paper_state(name)) for name in names}
-    cluster.world.run(1.0)
     for name in names:
-        nodes[name].post(nodes[name].pid("scheduler"), Begin())
+        simulated.add_scheduler(PaperFramework, initial_state(f"drf-{name}", DEMANDS[name]), name)
+    simulated.run(1.0)
+    for name in names:
+        tell(simulated, name, Begin())
 
     def states() -> dict[str, PaperState]:
-        return {name: nodes[name].state_of("scheduler") for name in nodes}
+        return {name: simulated.framework(name) for name in names}
 
-    cluster.run_until(lambda: sum(state.declined for state in states().values()) >= 10, 60.0)
+    simulated.run_until(lambda: sum(state.declined for state in states().values()) >= 10, 60.0)
     assert {name: state.tasks for name, state in states().items()} == EXPECTED
     assert all(state.all_run for state in states().values())
-    for node in nodes.values():
-        node.post(node.pid("scheduler"), Interrupt())
-    cluster.run_until(lambda: not any(cluster.containers(name) for name in cluster.settings), 30.0)
+    for name in names:
+        tell(simulated, name, Interrupt())
+    simulated.run_until(
+        lambda: not any(simulated.containerizer(each).containers for each in simulated.agent_names), 30.0
+    )
+    simulated.settle()
 
 
-def paper_state(name: str) -> PaperState:
-    return initial_state(f"drf-{name}", DEMANDS[name])
+def tell(simulated: Cluster, name: str, message: Message) -> None:
+    node = simulated.world.nodes[name]
+    node.post(node.pid("scheduler"), message)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from actors.executor.state import WorkState
-from actors.executor.work import call
-from actors.messages.records import CommandInfo, MasterInfo, Offer, Reason, Source, TaskInfo, TaskState, TaskStatus
+from actors.messages.records import MasterInfo, Offer, Reason, Source, TaskInfo, TaskState, TaskStatus
 from actors.messages.scheduling import Accept, Decline, KillTask, Offers, Revive, Subscribed, Teardown, Update
+from actors.simulation import Cluster
+from actors.simulation.watching import Checker, wrote
 from allocator.resources import Resources
 from examples.wordcount.counting import count_files, merge, pack, unpack
 from examples.wordcount.executor import Counting
@@ -29,14 +30,13 @@ from examples.wordcount.scheduler import (
     initial_state,
     key_of,
 )
-from runtime.actor import Actor, receive
 from runtime.effects import Effect, Persist, Stop, Turn
-from runtime.message import Message
 from runtime.pid import PID
 from runtime.testing import make, sent, start, turn
-from tests.examples.whole_cluster import MASTER, WholeCluster
 
-LEADER = PID("master", "m", 1)
+MASTER = PID("master", "simulated://m1")
+LEADER = PID("master", "m1", 1)
+STEP_SECONDS = 0.05
 MAPPED = msgspec.msgpack.encode([pack({"a": 1})])
 
 
@@ -163,81 +163,53 @@ def test_a_next_life_with_nothing_left_to_do_finishes() -> None:
 # A whole cluster ------------------------------------------------------------------------------------------------------
 
 
-class WorkNow(Message, frozen=True, kw_only=True, tag="test.WorkNow"):
-    """A work's time has come."""
+class Seen(Checker):
+    """The results that the scheduler counted, in order."""
 
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self.counted: list[str] = []
 
-class LateWork(Actor[WorkState]):
-    """Works for a second of virtual time."""
-
-    def started(self) -> None:
-        self.after(1.0, WorkNow())
-
-    @receive(WorkNow)
-    def work(self, sender: PID, message: WorkNow) -> None:
-        self.send(self.state.owner, call(self.state))
-        self.stop()
-
-
-class SlowCounting(Counting):
-    work = LateWork
+    @wrote(Counted)
+    def saw(self, turn: Turn, record: Counted) -> None:
+        self.counted.append(record.key)
 
 
 class Job:
-    """One run of wordcount on two agents, and what came of it."""
+    """One run of wordcount on two agents with the data of one place each, and what came of it."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.cluster = WholeCluster(("cpus:2;mem:2048", (("data", "a"),)), ("cpus:2;mem:2048", (("data", "b"),)))
-        self.counted: list[str] = []
+    def __init__(self, cluster: Cluster, plan: Plan) -> None:
+        self.cluster = cluster
+        self.seen = Seen(cluster)
         self.last: WordCountState
-        self.start_scheduler()
-
-    def start_scheduler(self) -> None:
-        state = initial_state(self.plan)
-        idle = CommandInfo(shell="sleep infinity")
-        state.executor = msgspec.structs.replace(state.executor, command=idle)
-        node = self.cluster.start_scheduler("s", WordCount, state)
-        node.observe = self.observe
-
-    def observe(self, turn: Turn) -> None:
-        self.counted += [
-            effect.record.key
-            for effect in turn.effects
-            if isinstance(effect, Persist) and isinstance(effect.record, Counted)
-        ]
-
-    def look(self) -> None:
-        self.cluster.run_executors(SlowCounting)
-        if not self.ended():
-            self.last = self.cluster.world.nodes["s"].state_of("scheduler")
+        for place in ("a", "b"):
+            cluster.add_agent("cpus:2;mem:2048", (("data", place),))
+        state = initial_state(plan)
+        cluster.executors.add(state.executor, Counting)
+        self.name = cluster.add_scheduler(WordCount, state)
+        cluster.watch.add(self.seen)
 
     def ended(self) -> bool:
-        return "scheduler" not in self.cluster.world.nodes["s"].cells
+        if not self.cluster.is_up(self.name) or self.cluster.is_finished(self.name):
+            return self.cluster.is_up(self.name)
+        self.last = self.cluster.framework(self.name)
+        return False
 
     def has_come_to(self, results: int) -> bool:
-        return bool(self.busy_executors()) and len(self.last.results) >= results
+        return not self.ended() and bool(self.busy_executors()) and len(self.last.results) >= results
 
     def kill(self, who: str) -> None:
-        cluster = self.cluster
-        if who in HOLDERS:
-            cluster.restart(HOLDERS[who])
-        elif who == "scheduler":
-            cluster.world.crash("s")
-            self.start_scheduler()
-        elif who == "executor":
-            cluster.world.crash(self.busy_executors()[0])
+        if who == "executor":
+            self.cluster.executors.kill(self.busy_executors()[0])
+        elif who != "nobody":
+            self.cluster.restart(HOLDERS[who])
 
     def busy_executors(self) -> list[str]:
-        nodes = self.cluster.world.nodes
-        return [
-            name
-            for name in self.cluster.run_executors(SlowCounting)
-            if nodes[name].state_of("executor").connection.tasks
-        ]
+        executors = self.cluster.executors
+        return [name for name in executors.running() if executors.state_of(name).connection.tasks]
 
 
-HOLDERS = {"master": "m", "agent": "a1", "containerizer": "c1"}
+HOLDERS = {"master": "m1", "agent": "a1", "containerizer": "c1", "scheduler": "f1"}
 
 
 @pytest.fixture
@@ -247,16 +219,19 @@ def plan(tmp_path: Path) -> Plan:
     return make_plan(list_files(tmp_path), ("a", "b"), 1, 2)
 
 
-@pytest.mark.parametrize("killed", ["nobody", *HOLDERS, "scheduler", "executor"])
+@pytest.mark.parametrize("killed", ["nobody", *HOLDERS, "executor"])
 @pytest.mark.parametrize("at_results", [0, 5, 12])
-def test_the_count_is_right_whoever_is_killed(plan: Plan, killed: str, at_results: int) -> None:
-    job = Job(plan)
-    job.look()
-    job.cluster.run_until(lambda: job.has_come_to(at_results), 120.0, job.look)
+def test_the_count_is_right_whoever_is_killed(
+    cluster: Callable[..., Cluster], plan: Plan, killed: str, at_results: int
+) -> None:
+    job = Job(cluster(agents=0), plan)
+    job.cluster.run_until(lambda: job.has_come_to(at_results), 120.0, STEP_SECONDS)
     job.kill(killed)
-    job.cluster.run_until(job.ended, 300.0, job.look)
+    job.cluster.run_until(job.ended, 300.0, STEP_SECONDS)
+    job.cluster.settle()
     assert job.last.problem == ""
-    assert len(job.counted) == len(set(job.counted)) == len(job.last.results), "each result counts once"
+    counted = job.seen.counted
+    assert len(counted) == len(set(counted)) == len(job.last.results), "each result counts once"
     counts = merge(map(unpack, final_parts(job.last.plan, job.last.results)))
     assert counts == count_files(plan.paths)
     assert (len(job.last.lost) > 0) == (killed == "executor")

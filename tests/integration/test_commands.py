@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -42,6 +43,11 @@ def test_a_cluster_runs_commands_and_leaves_nothing_behind(cluster: Cluster) -> 
     on_b = cluster.kaon("run", "--constraint", "rack=b", "--name", "placed", "true")
     assert on_b.stdout == ""
 
+    (completed, *_) = cluster.json("frameworks", "--all")
+    why = cluster.kaon("why", "framework", completed["info"]["framework_id"]).stdout
+    assert "is completed" in why
+    assert "allocator:" not in why, "which knows it no more"
+
     agents = {agent["info"]["agent_id"]: dict(agent["info"]["attributes"]) for agent in cluster.json("agents")}
     assert sorted(attributes["rack"] for attributes in agents.values()) == ["a", "b"]
     tasks = {task["info"]["task_id"]: task for task in cluster.json("ps", "--all")}
@@ -76,6 +82,60 @@ def test_interrupting_a_run_kills_its_task(cluster: Cluster) -> None:
     assert cluster.json("ps") == []
     (task,) = cluster.json("ps", "--all")
     assert task["latest_state"] == "KILLED"
+
+
+def test_a_run_can_be_left_although_the_master_is_gone(cluster: Cluster) -> None:
+    cluster.up()
+    run = cluster.start("run", "--name", "sleeper", "--grace", "0.5", "sleep", "600")
+    wait_until(lambda: any(t["latest_state"] == "RUNNING" for t in cluster.json("ps")), "the sleeper runs")
+    master = cluster.pid_of("master")
+    supervisor = cluster.pid_of("sup-master")
+    os.kill(supervisor, signal.SIGSTOP)  # or it would start another
+    try:
+        os.kill(master, signal.SIGKILL)
+        assert run.stderr is not None
+        assert "lost the master" in run.stderr.readline()
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(30) == 128 + signal.SIGTERM
+        _, said = run.communicate()
+        assert "no master is there to end the tasks" in said
+        assert "left sleeper behind" in said
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+    wait_until(lambda: _is_back(cluster, "master", master), "the master is back")
+    wait_until(lambda: cluster.json("ps") == [], "the master has ended what was left behind")
+
+
+def test_a_run_whose_output_nobody_reads_any_more_ends(cluster: Cluster) -> None:
+    cluster.up()
+    run = cluster.start("run", "--name", "talker", "--shell", "while :; do echo word; sleep 0.1; done")
+    assert run.stdout is not None
+    assert run.stdout.readline() == "word\n"
+    run.stdout.close()
+    assert run.wait(30) == 128 + signal.SIGPIPE
+    assert run.stderr is not None
+    assert run.stderr.read() == ""
+    run.stderr.close()
+    assert cluster.json("ps") == []
+
+
+def test_logs_are_followed_across_the_restart_of_the_agent(cluster: Cluster) -> None:
+    cluster.up()
+    run = cluster.start(
+        "run", "--name", "steady", "--shell", "echo one; while [ ! -e go ]; do sleep 0.1; done; echo two"
+    )
+    wait_until(lambda: any(t["latest_state"] == "RUNNING" for t in cluster.json("ps")), "the task runs")
+    logs = cluster.start("logs", "--follow", "steady")
+    assert logs.stdout is not None
+    assert logs.stdout.readline() == "one\n"
+    agent = cluster.pid_of("agent-0")
+    os.kill(agent, signal.SIGKILL)
+    wait_until(lambda: _is_back(cluster, "agent-0", agent), "the agent is back")
+    (sandbox,) = {path.parent for path in cluster.work_dir.rglob("stdout")}
+    (sandbox / "go").touch()
+    stdout, stderr = logs.communicate(timeout=60)
+    assert (logs.returncode, stdout, stderr) == (0, "two\n", "")
+    run.communicate(timeout=60)
 
 
 def test_many_at_once(cluster: Cluster) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -10,10 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from actors.master.master import MasterActor
+from actors.messages.scheduling import Acknowledge
+from runtime.tracing.replay import Replay
 from tests.integration.local import ROOT, Cluster
 
 pytestmark = [pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -138,3 +143,34 @@ def test_the_count_is_right_whoever_is_killed(cluster: Cluster, texts: Path, tmp
         for number in range(12):
             said = len(re.findall(rf"^map-{number} +done", text, re.MULTILINE))
             assert said == 1 or (said == 0 and who == "scheduler"), f"{who} killed, map-{number}: {said}\n{text}"
+
+
+def record_the_master(cluster: Cluster, texts: Path, recording: Path) -> None:
+    """Record the master while wordcount runs."""
+    recorder = cluster.start("trace", "record", "master", "--output", str(recording))
+    assert recorder.stderr is not None
+    assert "recording master on master" in recorder.stderr.readline()
+    with Example(cluster, "wordcount", str(texts), "--split-bytes=1") as example:
+        assert "a single process counts the same" in example.end()
+    recorder.send_signal(signal.SIGINT)
+    recorder.communicate(timeout=60)
+    assert recorder.returncode == 0
+
+
+def test_a_recording_of_a_master_under_wordcount_replays_and_a_planted_change_is_found_at_its_turn(
+    cluster: Cluster, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.up(*PAPER)
+    recording = tmp_path / "master.recording"
+    record_the_master(cluster, texts, recording)
+    replayed = cluster.kaon("trace", "replay", str(recording), "--json")
+    report = json.loads(replayed.stdout)
+    assert report["difference"] is None
+    assert report["turns"] > 14 * 3, "each of 14 tasks has two updates at least, and their acknowledgements"
+
+    messages = [outcome.step.message["type"] for outcome in Replay(recording).turns()]
+    expected = 1 + messages.index("Acknowledge")
+    changed: dict[type[Any], Any] = {**MasterActor.handlers, Acknowledge: lambda actor, sender, message: None}
+    monkeypatch.setattr(MasterActor, "handlers", changed)
+    differing = [outcome.number for outcome in Replay(recording).turns() if outcome.difference is not None]
+    assert differing[0] == expected

@@ -17,6 +17,7 @@ from runtime.errors import InvalidMessage
 from runtime.message import SECRET, Busy, Exited, Message, Secret
 from runtime.pid import PID
 from runtime.transport.protocol import Envelope
+from runtime.transport.zeromq import handshake
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -67,6 +68,22 @@ def test_bytes_of_a_frame_never_change(name: str) -> None:
     assert codec.encode(GOLDEN_FRAMES[name]) == golden
     decoded = codec.decode(golden)
     assert [plain(envelope) for envelope in decoded] == [plain(as_envelope(e)) for e in GOLDEN_FRAMES[name]]
+
+
+HANDSHAKES: dict[str, handshake.Handshake] = {
+    "hello": handshake.Hello(version=1, node="agent-1", incarnation=2**62),
+    "welcome": handshake.Welcome(version=1, node="master", incarnation=1),
+    "refused": handshake.Refused(reason="wrong_version", detail="upgrade"),
+    "goodbye": handshake.Goodbye(reason="closing"),
+    "farewell": handshake.Farewell(),
+}
+
+
+@pytest.mark.parametrize("name", HANDSHAKES)
+def test_bytes_of_a_handshake_never_change(name: str) -> None:
+    golden = bytes.fromhex((GOLDEN / f"{name}.hex").read_text())
+    assert handshake.encode(HANDSHAKES[name]) == golden
+    assert handshake.decode(golden) == HANDSHAKES[name]
 
 
 def plain(envelope: Envelope) -> tuple[Any, ...]:

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.actor import Actor, State
-from runtime.logs import ActorLog, JsonFormatter, RateLimit, TextFormatter, remove_logs, set_level, setup_logs
+from runtime.actor import Actor, State, receive
+from runtime.logs import JsonFormatter, RateLimit, TextFormatter, remove_logs, set_level, setup_logs
 from runtime.message import Message, Secret
 from runtime.pid import PID
+from runtime.testing import World
+from runtime.tracing.messages import Filter
 
 
 class LogIn(Message, frozen=True, kw_only=True, tag="test_logs.LogIn"):
@@ -25,7 +27,11 @@ class Credentials(State):
 
 
 class Gate(Actor[State]):
-    pass
+    @receive(LogIn)
+    def log_in(self, sender: PID, message: LogIn) -> None:
+        log = logging.getLogger("kaon.gate")
+        log.warning("refused %s", message.principal, extra={"limited_by": "login"})
+        log.info("about somebody else", extra={"actor": "another"})
 
 
 def record(text: str, *args: object, created: float = 1_700_000_000.5, **extra: object) -> logging.LogRecord:
@@ -106,15 +112,24 @@ def test_secrets_are_left_out(formatter: logging.Formatter) -> None:
     assert "web" in formatter.format(record("got %s", message))
 
 
-def test_an_actor_logs_whose_turn_it_is(stream: io.StringIO) -> None:
+def test_what_a_handler_logs_says_whose_turn_it_is(stream: io.StringIO) -> None:
     setup_logs(form="json", stream=stream)
-    gate = Gate(State(), PID("gate", "m1", 7), "seed")
-    gate._delivery = (LogIn(principal="web", password="x"), PID("web", "a1"), 42, 44, 42, 0, 0.0)
-    ActorLog(gate).warning("refused %s", "web", extra={"limited_by": "login"})
-    fields = json.loads(stream.getvalue())
-    assert (fields["actor"], fields["node"]) == ("gate", "m1")
-    assert (fields["message_type"], fields["trace"]) == ("test_logs.LogIn", f"{42:016x}")
-    assert fields["text"] == "refused web"
+    world = World(seed=1)
+    gate = world.node("m1").spawn(Gate, "gate", State())
+    world.nodes["m1"].post(gate, LogIn(principal="web", password="x"))
+    world.settle()
+    refused, other = map(json.loads, stream.getvalue().splitlines())
+    assert (refused["actor"], refused["node"], refused["text"]) == ("gate", "m1", "refused web")
+    assert (refused["message_type"], len(refused["trace"])) == ("test_logs.LogIn", 16)
+    assert (other["actor"], other["message_type"]) == ("another", "test_logs.LogIn")
+    logging.getLogger("kaon.test").info("outside of a turn")
+    assert "actor" not in json.loads(stream.getvalue().splitlines()[-1])
+
+
+def test_a_struct_that_says_itself_how_it_reads_is_written_so() -> None:
+    line = TextFormatter("m1").format(record("tap on %s", Filter(actor="master", fields=(("task_id", "t1"),))))
+    assert line.endswith("tap on actor=master, task_id=t1")
+    assert TextFormatter("m1").format(record("tap on %s", Filter())).endswith("tap on every turn")
 
 
 def test_records_of_one_key_are_bounded_and_the_next_says_how_many_were_not_written() -> None:

@@ -208,6 +208,21 @@ def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         SqliteStore(path)
 
 
+def test_a_full_disk_is_named_and_what_was_written_before_is_there_afterwards(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "registry.db")
+    store.cas("small", b"x", ABSENT, epoch=1)
+    with store._reading() as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreError, match=r"registry\.db: database or disk is full; is there space left on the disk\?"):
+        store.cas("large", bytes(1_000_000), ABSENT, epoch=1)
+    with store._reading() as connection:
+        connection.execute("PRAGMA max_page_count = 1000000")
+    store.cas("large", bytes(1_000_000), ABSENT, epoch=1)
+    assert store.keys() == ["large", "small"]
+    store.close()
+
+
 VICTIM = """
 import itertools, sys
 from runtime.store_sqlite import SqliteStore

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.actor import receive
-from runtime.message import Message
+from runtime.actor import Actor, State, receive
+from runtime.message import Message, Started
 from runtime.pid import PID
 from tests.runtime.puppets import Note, Puppet, Stage
 
@@ -102,3 +102,37 @@ def test_a_timer_belongs_to_the_trace_that_set_it_but_a_heartbeat_begins_a_new_o
     assert [beat.parent for beat in beats[1:]] == [0, 0]
     notes = [turn for turn in stage.turns if isinstance(turn.message, Note)]
     assert [note.trace for note in notes] == [beat.trace for beat in beats]
+
+
+class Stroke(Message, frozen=True, kw_only=True, tag="test_timers.Stroke"):
+    """To itself, every second."""
+
+
+class Work(Message, frozen=True, kw_only=True, tag="test_timers.Work"):
+    """To itself: what a beat is for; it sets the time of the next."""
+
+
+class Pump(Actor[State]):
+    def started(self) -> None:
+        self.send(self.pid, Work())
+
+    @receive(Stroke)
+    def stroke(self, sender: PID, message: Stroke) -> None:
+        self.send(self.pid, Work())
+
+    @receive(Work)
+    def work(self, sender: PID, message: Work) -> None:
+        self.after(1.0, Stroke())
+
+
+def test_a_timer_that_is_set_again_by_what_it_led_to_begins_a_new_trace() -> None:
+    stage = Stage()
+    stage.node().spawn(Pump, "pump", State())
+    stage.run(4.5)
+    traces = [turn.trace for turn in stage.turns]
+    kinds = [type(turn.message) for turn in stage.turns]
+    assert kinds == [Started, Work] + [Stroke, Work] * 4
+    first = traces[0]
+    assert traces[:4] == [first] * 4, "the first beat follows from the start"
+    assert len(set(traces)) == 4
+    assert traces[4] == traces[5] != traces[6] == traces[7] != traces[8] == traces[9]

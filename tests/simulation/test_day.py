@@ -100,6 +100,13 @@ def test_json_has_the_same_for_each_policy() -> None:
     assert summaries[0]["came"] == summaries[1]["came"]
 
 
+def test_a_policy_that_is_none_is_said_before_anything_is_simulated() -> None:
+    status, output = run("--policy", "drf", "--policy", "nosuch")
+    assert status == 2
+    assert "--policy nosuch: there is no such policy; built in are" in output
+    assert "static is static partitioning" in output
+
+
 def test_workloads_can_be_given(tmp_path: Path) -> None:
     file = tmp_path / "work.json"
     file.write_text('[{"type": "batch", "name": "mine", "recorded": [[1.0, 5.0, 1.0, 128]]}]')

@@ -218,7 +218,11 @@ def _hex(path: Path, fields: dict[str, object], name: str) -> bytes:
 
 
 def _make_directory(path: Path) -> None:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        text = f"the key directory {path} cannot be made: {error.strerror}; choose another, or another --work-dir"
+        raise ConfigurationError(text) from None
 
 
 def _write(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from actors.cli.why import why
 from runtime.errors import KaonError
 from runtime.tracing.files import Header, TraceWriter
 from runtime.tracing.records import encode_record
+from runtime.tracing.replay import CannotReplay, Replay
 from tests.actors.cli import tracing_cluster
 from tests.runtime.tracing.turns import launch
 
@@ -183,6 +185,14 @@ def test_the_debugger_stops_in_the_handler(run: Run, tmp_path: Path) -> None:
     assert stopped.returncode == 0, stopped.stderr
 
 
+def test_leaving_the_debugger_is_no_difference(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "clock.recording"
+    run("record", "clock", "--seconds", "0.5", "--output", str(path))
+    monkeypatch.setattr("sys.stdin", io.StringIO("quit\n"))
+    with pytest.raises(CannotReplay, match="the debugger was left in turn 2: what it did was not compared"):
+        list(Replay(path).turns(debug_at=2))
+
+
 def test_crash_reports_are_listed_and_shown(run: Run) -> None:
     (crash,) = json.loads(run("crashes", "--json").stdout)
     assert (crash["node"], crash["actor"], crash["message_type"]) == ("master", "stumbler@master", "look.Stumble")
@@ -216,6 +226,7 @@ def test_what_is_not_there_is_said(run: Run, arguments: tuple[str, ...], says: s
         (("show", "1", "--task", "t1"), "say which trace"),
         (("grep", "("), "is no regular expression"),
         (("tail", "--field", "x"), "write NAME=VALUE"),
+        (("tail", "--rate", "0"), "0.0 is not in the range x>0"),
         (("export",), "Missing option '--output'"),
     ],
 )

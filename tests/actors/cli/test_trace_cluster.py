@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,3 +62,14 @@ def test_a_launched_task_is_followed_through_every_process(cluster: Cluster) -> 
     assert all(place[turn["parent"]] < place[turn["span"]] for turn in mine if turn["parent"])
     assert "it is RUNNING" in why
     assert f"kaon trace show {launched}" in why
+
+
+def test_an_agent_that_cannot_be_asked_is_named(cluster: Cluster) -> None:
+    agent = cluster.pid_of("agent-0")
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        wait_until(lambda: cluster.json("agents")[0]["state"] == "disconnected", "the master misses the agent")
+        shown = cluster.kaon("trace", "grep", "RegisterAgent")
+        assert "on localhost is disconnected: not asked" in shown.stderr
+    finally:
+        os.kill(agent, signal.SIGCONT)

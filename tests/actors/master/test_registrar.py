@@ -30,7 +30,7 @@ from actors.messages.registry import (
 )
 from allocator.resources import Resources
 from runtime.actor import UnhandledMessage
-from runtime.effects import Effect, Reply, Send
+from runtime.effects import Effect, Reply, Send, Stop
 from runtime.message import EdgeFailed
 from runtime.pid import PID
 from runtime.store import Change, MemoryStore, StoreConflict, StoreError, StoreFenced
@@ -168,12 +168,9 @@ def test_entry_that_cannot_be_read_is_named() -> None:
 
 def test_failure_of_the_store_ends_the_registrar() -> None:
     registrar = registrar_on(MemoryStore())
-    with pytest.raises(StoreError, match="writing the registry failed: OSError: disk full"):
-        turn(
-            registrar,
-            EdgeFailed(task="writing the registry", error="OSError: disk full"),
-            sender=registrar.pid,
-        )
+    failed = EdgeFailed(task="writing the registry", error="StoreError: registry.sqlite: disk is full")
+    effects = turn(registrar, failed, sender=registrar.pid)
+    assert effects == [Stop("", "failed: writing the registry: StoreError: registry.sqlite: disk is full")]
 
 
 def test_nobody_from_another_node_can_change_the_registry() -> None:

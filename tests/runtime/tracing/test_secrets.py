@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ import msgspec
 import pytest
 
 from runtime.actor import Actor, State, receive
-from runtime.logs import ActorLog, remove_logs, setup_logs
+from runtime.logs import remove_logs, setup_logs
 from runtime.message import SECRET, Message, Secret
 from runtime.node import Node
 from runtime.pid import PID
@@ -78,7 +79,7 @@ class Keeper(Actor[KeeperState]):
         self.state.name = message.name
         self.state.password = message.password
         self.state.keys = dict(message.pairs)
-        ActorLog(self).info("launching %s", message)
+        logging.getLogger("kaon.keeper").info("launching %s", message)
         self.send(self.pid, Fail(password=PLANTED[0]))
         self.ask(PID("nobody", self.pid.node), message, self.answered, Kept(PLANTED[7]))
         self.after(1000.0, message)

@@ -14,6 +14,7 @@ from runtime.pid import PID
 from runtime.tracing.clocks import Passage, shifts
 from runtime.tracing.merge import Merger
 from runtime.tracing.records import TurnRecord
+from runtime.tracing.text import tree_text
 from runtime.tracing.tree import Hop, Trace, Unseen, build, in_causal_order
 from tests.runtime.tracing.turns import AGENT, ALLOCATOR, MASTER, MS, USER, launch, replies, sends, turn
 
@@ -211,3 +212,13 @@ def test_names_of_effects_are_those_of_the_runtime() -> None:
     assert sends(AGENT, "X")[0] == Send.__name__
     assert replies(AGENT, "X")[0] == "Reply"
     assert ALLOCATOR.node == MASTER.node
+
+
+def test_a_chain_of_thousands_of_turns_is_ordered_and_shown() -> None:
+    count = 4000
+    chain = [turn(MASTER, MASTER, "Tick", span, span - 1, (span, span, span)) for span in range(1, count + 1)]
+    assert [each.span for each in in_causal_order(reversed(chain))] == list(range(1, count + 1))
+    (trace,) = build(chain)
+    lines = tree_text(trace).splitlines()
+    assert len(lines) == count + 1
+    assert max(map(len, lines)) < 250

@@ -116,3 +116,8 @@ def test_a_file_that_is_no_key_file_says_what_is_wrong(tmp_path: Path, text: str
         read_key(path)
     with pytest.raises(ConfigurationError, match="cannot be read"):
         read_key(tmp_path / "absent.key")
+
+
+def test_a_directory_that_cannot_be_made_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"the key directory /proc/keys cannot be made: .*; choose another"):
+        own_key(Path("/proc/keys"))
