@@ -62,7 +62,10 @@ async def find_task(tool: Tool, task_id: str, framework_id: str) -> Task:
 
 
 async def agent_of(tool: Tool, task: Task, name: str = "files") -> PID:
-    """Where the agent of a task answers, its actor of that name. Raises :class:`NoAnswerFrom` while it is not there."""
+    """Where the agent of a task answers questions, its actor of that name.
+
+    Raises :class:`NoAnswerFrom` while the agent is not there.
+    """
     for agent in (await tool.ask(GetAgents())).agents:
         if agent.info.agent_id == task.info.agent_id:
             return files_of(agent.info, name)
