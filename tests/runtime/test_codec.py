@@ -75,7 +75,10 @@ HANDSHAKES: dict[str, handshake.Handshake] = {
     "welcome": handshake.Welcome(version=1, node="master", incarnation=1),
     "refused": handshake.Refused(reason="wrong_version", detail="upgrade"),
     "goodbye": handshake.Goodbye(reason="closing"),
+    "parting": handshake.Goodbye(reason="closing", listening=True),
     "farewell": handshake.Farewell(),
+    "mark": handshake.Mark(number=70_000),
+    "marked": handshake.Marked(number=70_000),
 }
 
 

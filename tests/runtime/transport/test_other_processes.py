@@ -149,7 +149,7 @@ def test_a_slow_peer_holds_up_no_other_and_what_it_does_not_take_is_bounded(kit:
             await world.until(lambda: len(server.sessions) == 2)
             slow, quick = server.sessions[1], server.sessions[0]
             child.kill(signal.SIGSTOP)
-            body = kit.Number(number=1, padding=bytes(1000))
+            body = kit.Number(number=1)
             sent = 0
             while not server.undeliverable:
                 for _ in range(10_000):
@@ -186,7 +186,7 @@ def test_closing_waits_no_longer_than_its_linger_for_a_stopped_peer_and_reports_
         server = world.node("server")
         async with peer("stopped", server.transport.listen(world.address())) as stopped:
             stopped.kill(signal.SIGSTOP)
-            body = kit.Number(number=1, padding=bytes(1000))
+            body = kit.Number(number=1)
             sent = 0
             while not server.undeliverable:
                 for _ in range(10_000):
@@ -210,7 +210,7 @@ def test_what_a_killed_peer_had_not_confirmed_is_counted_and_nothing_else(kit: A
         server = world.node("server")
         async with peer("killed", server.transport.listen(world.address())) as killed:
             await world.until(lambda: server.sessions)
-            body = kit.Number(number=1, padding=bytes(1000))
+            body = kit.Number(number=1)
             for number in range(1000):
                 server.session.send(("to", "from", 1, number, 3, body))
             await world.until(lambda: server.session.unconfirmed)
