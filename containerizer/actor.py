@@ -11,18 +11,19 @@ their process ids and start times.
 
 from __future__ import annotations
 
+from containerizer.attaching import Attaching
 from containerizer.errors import ContainerizerError
 from containerizer.processes import Process
 from containerizer.spec import ContainerSpec, Limits
 from containerizer.state import ContainerizerConfig, ContainerizerState, ContainerState
-from containerizer.turns import Containerizer
+from containerizer.streaming import AttachOutput
 from containerizer.work import Work
 from runtime.actor import Edge, receive
 from runtime.message import EdgeFailed
 from runtime.pid import PID
 
 
-class ContainerizerActor(Containerizer, Edge[ContainerizerState]):
+class ContainerizerActor(Attaching, Edge[ContainerizerState]):
     """A containerizer on a real machine. Whatever waits runs in :class:`containerizer.work.Work`, beside the turns."""
 
     _work: Work | None = None
@@ -75,6 +76,34 @@ class ContainerizerActor(Containerizer, Edge[ContainerizerState]):
     def send_signal(self, container_id: str, process: Process, number: int, *, everyone: bool) -> None:
         """See the base. A signal is sent at once: it waits for nothing."""
         self.work.send_signal(container_id, process, number, everyone=everyone)
+
+    def begin_output(self, stream: int, message: AttachOutput) -> str:
+        """See the base."""
+        return self.work.streams.attach_output(stream, message)
+
+    def begin_input(self, stream: int, container_id: str) -> str:
+        """See the base."""
+        return self.work.streams.attach_input(stream, container_id)
+
+    def credit_output(self, stream: int, size_bytes: int) -> None:
+        """See the base."""
+        self.work.streams.credit(stream, size_bytes)
+
+    def write_input(self, stream: int, data: bytes) -> None:
+        """See the base."""
+        self.work.streams.write(stream, data)
+
+    def end_input(self, stream: int) -> None:
+        """See the base."""
+        self.work.streams.end_input(stream)
+
+    def end_stream(self, stream: int) -> None:
+        """See the base."""
+        self.work.streams.end(stream)
+
+    def set_window(self, container_id: str, rows: int, columns: int) -> str:
+        """See the base."""
+        return self.work.streams.set_window(container_id, rows, columns)
 
     def forget(self, container_id: str) -> None:
         """See the base."""

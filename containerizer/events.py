@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from containerizer.messages import ContainerExited, ContainerizerMessage, ContainerUsage, LaunchFailure, Limitation
 from containerizer.processes import Process
 from containerizer.spec import Limits
+from containerizer.streaming import OutputSource
 from runtime.effects import Request
+from runtime.message import SECRET
 
 
 class Event(ContainerizerMessage, frozen=True, kw_only=True):
@@ -66,3 +70,27 @@ class GraceEnded(Event, frozen=True, kw_only=True):
 
 class Repeat(Event, frozen=True, kw_only=True):
     """Time to tell exits again."""
+
+
+class OutputArrived(Event, frozen=True, kw_only=True):
+    """For a reader, within its credit; fields as in :class:`containerizer.streaming.Output`."""
+
+    stream: int
+    source: OutputSource
+    data: Annotated[bytes, SECRET]
+    offset: int = 0
+    skipped_bytes: int = 0
+
+
+class InputWritten(Event, frozen=True, kw_only=True):
+    """The command's pipe or terminal has taken so many bytes of a writer."""
+
+    stream: int
+    size_bytes: int
+
+
+class StreamOver(Event, frozen=True, kw_only=True):
+    """All has been read, or nobody can read what is written. reason: empty when all is well."""
+
+    stream: int
+    reason: str = ""

@@ -33,6 +33,16 @@ GO = b"go"
 START = "start"
 """What a failure names as its step when the command itself could not be executed."""
 
+CLOSE_INPUT = signal.SIGRTMAX
+"""Queued, not killed with (`man 3 sigqueue`), by the containerizer: nothing more comes on the command's standard input,
+of which this process holds an end so that it outlives the containerizer."""
+
+KEPT = ("terminal", "input")
+"""Ends of the command's standard files that this process holds as long as it lives."""
+
+ENDS = 3
+"""At most, of one command: those of pipes for all three."""
+
 EVERY_SIGNAL = signal.valid_signals()
 """Made once, in the zygote."""
 
@@ -43,7 +53,7 @@ _SETUP_FAILED = 125
 def run(plan_file: int, control: int, status_file: int, standard: list[int]) -> None:
     """Be a container's init, in a freshly cloned process; never returns.
 
-    plan_file    holds the plan as JSON: `id`, `steps`, `last_steps`, `argv`, `environment`, `whole`, `terminal`
+    plan_file    holds the plan as JSON: `id`, `steps`, `last_steps`, `argv`, `environment`, `whole`, `inspectable`
     control      socket to the containerizer
     status_file  opened before privileges are given up, because nobody in a container may write beside it
     standard     descriptors of standard input, output and error
@@ -80,17 +90,23 @@ def _live(plan_file: int, control: int, status_file: int) -> int:
         for step in plan["steps"]:
             doing = step[0]
             getattr(kernel, doing)(*step[1:])
-        linux.forbid_inspection()
+        if plan["inspectable"]:
+            linux.allow_inspection()
+        else:
+            linux.forbid_inspection()
         doing = START
-        command = _start_forked(kernel, plan) if plan["last_steps"] else _start(plan)
+        command = _start_forked(kernel, plan) if plan["last_steps"] or kernel.terminal >= 0 else _start(plan)
     except (OSError, ValueError) as error:
         number = getattr(error, "errno", 0) or 0
         _say(control, status_file, {"error": str(error), "errno": number, "step": doing})
         return _SETUP_FAILED
-    os.write(control, json.dumps({"command": command}).encode())
+    _say_started(control, command, kernel.ends)
     os.close(control)
     _leave_standard_files()
-    status = _supervise(command)
+    for name in ("output", "error"):
+        if name in kernel.ends:
+            os.close(kernel.ends[name])
+    status = _supervise(command, kernel.ends.get("input", -1))
     _write_status(status_file, status)
     if not plan["whole"]:
         _kill_rest()
@@ -120,12 +136,10 @@ def _start(plan: dict[str, Any]) -> int:
     """Start the command as `vfork` does: the init's memory is not copied, and a failure to execute is an exception."""
     environment = dict(plan["environment"])
     os.environ["PATH"] = environment.get("PATH", os.defpath)
-    actions = [(os.POSIX_SPAWN_OPEN, number, plan["terminal"], os.O_RDWR, 0) for number in range(3) if plan["terminal"]]
     return os.posix_spawnp(
         plan["argv"][0],
         plan["argv"],
         environment,
-        file_actions=actions,
         setsid=True,
         setsigmask=(),
     )
@@ -137,11 +151,10 @@ def _start_forked(kernel: steps.LinuxKernel, plan: dict[str, Any]) -> int:
     command = os.fork()
     if command == 0:
         try:
-            os.setsid()
-            if plan["terminal"]:
-                terminal = os.open(plan["terminal"], os.O_RDWR)
-                for number in range(3):
-                    os.dup2(terminal, number)
+            if kernel.terminal >= 0:
+                os.login_tty(kernel.terminal)
+            else:
+                os.setsid()
             environment = dict(plan["environment"])
             os.environ["PATH"] = environment.get("PATH", os.defpath)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -162,10 +175,15 @@ def _start_forked(kernel: steps.LinuxKernel, plan: dict[str, Any]) -> int:
     return command
 
 
-def _supervise(command: int) -> int:
-    """Reap and pass signals on until the command ends; its wait status."""
+def _supervise(command: int, input_end: int) -> int:
+    """Reap and pass signals on until the command ends; its wait status. input_end: let go of when told to."""
     while True:
-        caught = signal.sigwaitinfo(EVERY_SIGNAL).si_signo
+        received = signal.sigwaitinfo(EVERY_SIGNAL)
+        caught = received.si_signo
+        if caught == CLOSE_INPUT and received.si_code == linux.SI_QUEUE and input_end >= 0:
+            os.close(input_end)
+            input_end = -1
+            continue
         if caught != signal.SIGCHLD:
             try:
                 os.kill(command, caught)
@@ -223,6 +241,15 @@ def _write_record(status_file: int, record: dict[str, Any]) -> None:
     """One line in one write, then synced: a reader takes a line that ends, and nothing else, for the truth."""
     os.write(status_file, json.dumps({"status": record}).encode() + b"\n")
     os.fsync(status_file)
+
+
+def _say_started(control: int, command: int, ends: dict[str, int]) -> None:
+    """The command runs. `ends` go along; numbers of those that stay here too are said, for a later containerizer."""
+    said = json.dumps({"command": command, "ends": ends}).encode()
+    if ends:
+        linux.send_with_files(control, said, list(ends.values()))
+    else:
+        os.write(control, said)
 
 
 def _say(control: int, status_file: int, failure: dict[str, Any]) -> None:

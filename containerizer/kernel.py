@@ -27,6 +27,8 @@ STEPS = frozenset(
         "write_secret",
         "set_hostname",
         "raise_loopback",
+        "open_terminal",
+        "open_pipes",
         "set_rlimit",
         "change_directory",
         "limit_capabilities",
@@ -88,6 +90,12 @@ class Kernel(Protocol):
 
     def raise_loopback(self) -> None:
         """Bring `lo` up."""
+
+    def open_terminal(self, multiplexer: str, uid: int, gid: int, rows: int, columns: int, console: str) -> None:
+        """A terminal of its own for the command, which belongs to `uid`; shown at `console` too, if given."""
+
+    def open_pipes(self, numbers: list[int], uid: int, gid: int) -> None:
+        """Pipes for some of standard input (0), output (1) and error (2)."""
 
     def set_rlimit(self, name: str, soft: int | None, hard: int | None) -> None:
         """`man 2 setrlimit`; None is unlimited."""

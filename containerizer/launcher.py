@@ -57,8 +57,9 @@ class Launcher:
 
     async def launch(
         self, plan: LaunchPlan, files: Sequence[int], created: Callable[[Process], Awaitable[None]]
-    ) -> tuple[Process, int]:
-        """Start a container; returns its process and the pidfd of its init, which the caller owns.
+    ) -> tuple[Process, int, dict[str, int]]:
+        """Start a container; returns its process, the pidfd of its init, and by name our ends of its standard files
+        where the plan has made some (:class:`containerizer.steps.LinuxKernel`). The caller owns the descriptors.
 
         files    descriptors of status file, standard input, output and error; still the caller's
         created  awaited when the init exists and waits: what it raises undoes the container
@@ -74,21 +75,24 @@ class Launcher:
                     # A dead init's number is nobody else's as long as its parent has not buried it; 0 if it has.
                     process = Process(pid=pid, start_time=start_time_of(pid) or 0, whole=plan.whole)
                     await created(process)
-                    command = await self._bring_to_life(own)
+                    command, numbers, ends = await self._bring_to_life(own)
                 except BaseException:
                     with contextlib.suppress(ProcessLookupError):
                         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                     await self._gone(pidfd)
                     os.close(pidfd)
                     raise
-            return msgspec.structs.replace(process, command=command_of(pid, command)), pidfd
+            kept = tuple((name, number) for name, number in numbers.items() if name in init.KEPT)
+            return msgspec.structs.replace(process, command=command_of(pid, command), ends=kept), pidfd, ends
 
-    async def _bring_to_life(self, control: socket.socket) -> int:
-        """Let the init carry out its plan; the command's process id as the container sees it."""
+    async def _bring_to_life(self, control: socket.socket) -> tuple[int, dict[str, int], dict[str, int]]:
+        """Let the init carry out its plan; the command's process id as the container sees it, and what the init calls
+        the ends of the standard files, and what they are called here."""
+        received: list[int] = []
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_SECONDS):
                 await self._loop.sock_sendall(control, init.GO)
-                answer = await self._loop.sock_recv(control, init.CONTROL_BYTES)
+                answer, received = await self._receive_with_files(control)
         except TimeoutError:
             raise LauncherError(f"the container's init said nothing for {REPLY_TIMEOUT_SECONDS:.0f} s") from None
         except ConnectionError:
@@ -97,10 +101,19 @@ class Launcher:
             raise LauncherError("the container's init was killed before its command ran")
         said = json.loads(answer)
         if "error" not in said:
-            return int(said["command"])
+            return int(said["command"]), said["ends"], dict(zip(said["ends"], received, strict=True))
         if said["step"] == init.START:
             raise CommandError(f"the command cannot be executed: {said['error']}")
         raise LauncherError(f"{said['step']} failed: {said['error']}")
+
+    async def _receive_with_files(self, control: socket.socket) -> tuple[bytes, list[int]]:
+        readable = asyncio.Event()
+        self._loop.add_reader(control, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            self._loop.remove_reader(control)
+        return linux.receive_with_files(control, init.CONTROL_BYTES, init.ENDS)
 
     async def _gone(self, pidfd: int) -> None:
         """Wait for a killed init to be gone; it holds nothing that could keep it."""

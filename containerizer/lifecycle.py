@@ -10,15 +10,13 @@ import asyncio
 import logging
 import os
 import signal
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from containerizer import linux
-from containerizer.errors import ContainerizerError, InvalidSpec, Unsupported
+from containerizer.errors import ContainerizerError, Unsupported
 from containerizer.host import Host, find_user
 from containerizer.isolator import Container, Isolator, Report
 from containerizer.isolators import wanted
@@ -28,10 +26,14 @@ from containerizer.plan import LaunchPlan
 from containerizer.processes import Process, descendants_of, kill_marked, signal_all, start_time_of
 from containerizer.records import LaunchRecord, Line, Records, append
 from containerizer.spec import ContainerSpec, Limits
+from containerizer.standard import StandardFiles, open_standard, steps_for
 
 _log = logging.getLogger(__name__)
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+DEFAULT_TERMINAL: Final = "xterm"
+"""TERM of a command with a terminal, unless its spec has it (as Docker does)."""
 
 MARK: Final = "KAON_CONTAINER"
 """Environment variable by which processes are found that left their session and lost their init."""
@@ -45,7 +47,6 @@ CLEANUP_SECONDS: Final = 60.0
 
 
 _NOT_YET: Final = {
-    "tty": "terminals are not given to containers",
     "ports": "ports of the host are not led into containers",
     "gpus": "GPUs are not granted to containers",
 }
@@ -53,12 +54,14 @@ _NOT_YET: Final = {
 
 
 class Running(msgspec.Struct):
-    """What a launch has made. pidfd: of the init, the caller's to close."""
+    """What a launch has made. pidfd: of the init; ends: of its standard files, by name, `log` among them. The caller
+    closes them."""
 
     container: Container
     process: Process
     pidfd: int
     not_isolated: tuple[str, ...]
+    ends: dict[str, int]
 
 
 class Lifecycle:
@@ -106,10 +109,10 @@ class Lifecycle:
             limits=spec.limits,
             parent=parent,
         )
-        files = [journal]
+        standard = StandardFiles([])
         try:
             plan = await self._plan(container)
-            files.extend(_open_standard(spec, sandbox, user.uid + plan.first_id, user.gid + plan.first_id))
+            standard = open_standard(spec, sandbox, user.uid + plan.first_id, user.gid + plan.first_id)
 
             async def created(process: Process) -> None:
                 container.process_id = process.pid
@@ -119,16 +122,20 @@ class Lifecycle:
                 for isolator in self._isolators:
                     await isolator.isolate(container)
 
-            process, pidfd = await self._launcher.launch(plan, files, created)
+            process, pidfd, ends = await self._launcher.launch(plan, [journal, *standard.files], created)
             append(journal, Line(process=process))
         except BaseException:
             await self.clean(container)
             self._records.remove(spec.id)
             raise
+        else:
+            if standard.log >= 0:
+                ends["log"], standard.log = standard.log, -1
         finally:
-            for descriptor in (sandbox, *files):
-                os.close(descriptor)
-        return Running(container, process, pidfd, not_isolated)
+            standard.close()
+            os.close(sandbox)
+            os.close(journal)
+        return Running(container, process, pidfd, not_isolated, ends)
 
     def _check_supported(self, spec: ContainerSpec) -> None:
         for field, text in _NOT_YET.items():
@@ -152,10 +159,13 @@ class Lifecycle:
             "PATH": DEFAULT_PATH,
             "HOME": sandbox,
             "MESOS_SANDBOX": sandbox,
+            **({"TERM": DEFAULT_TERMINAL} if spec.tty else {}),
             **dict(spec.environment),
             **dict(spec.secrets),
             MARK: str(container.directory),
         }
+        plan.settling.extend(steps_for(container, plan))
+        plan.inspectable = not self._host.root and (spec.tty or spec.interactive)
         plan.settling.append(("change_directory", spec.working_directory or sandbox))
         if spec.no_new_privileges:
             plan.privileges.insert(0, ("forbid_new_privileges",))
@@ -261,38 +271,3 @@ def _make_sandbox(spec: ContainerSpec, uid: int, gid: int) -> int:
         return os.open(path, os.O_DIRECTORY | os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise ContainerizerError(f"the sandbox {spec.sandbox} cannot be used: {error.strerror}") from None
-
-
-def _open_standard(spec: ContainerSpec, sandbox: int, uid: int, gid: int) -> list[int]:
-    """Descriptors of standard input, output and error; regular files of the sandbox, never what a link leads to.
-
-    The sandbox may have been filled by others before: a link or a pipe in place of a file must not have a process with
-    more rights than theirs write elsewhere, or wait.
-    """
-    opened: list[int] = []
-    try:
-        if spec.stdin:
-            opened.append(_open_regular(sandbox, spec.stdin, os.O_RDONLY))
-        else:
-            opened.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
-        for name in (spec.stdout, spec.stderr):
-            opened.append(_open_regular(sandbox, name, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
-            if os.geteuid() == 0:
-                os.fchown(opened[-1], uid, gid)
-    except BaseException:
-        for descriptor in opened:
-            os.close(descriptor)
-        raise
-    return opened
-
-
-def _open_regular(sandbox: int, name: str, flags: int) -> int:
-    try:
-        descriptor = linux.open_beneath(sandbox, name, flags | os.O_NONBLOCK, 0o644)
-    except OSError as error:
-        raise InvalidSpec(f"{name} in the sandbox cannot be opened: {error.strerror}") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise InvalidSpec(f"{name} in the sandbox is no regular file: remove it, or name another")
-    os.set_blocking(descriptor, True)
-    return descriptor

@@ -26,11 +26,13 @@ _libc = ctypes.PyDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 # Numbers from 424 on are the same on every architecture (`include/uapi/asm-generic/unistd.h`).
+_SYS_PIDFD_SEND_SIGNAL = 424
 _SYS_CLONE3 = 435
 _SYS_CLOSE_RANGE = 436
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
 _SYS_OPENAT2 = 437
+_SYS_PIDFD_GETFD = 438
 _SYS_MOUNT_SETATTR = 442
 _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
@@ -69,6 +71,8 @@ _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _PR_SET_KEEPCAPS = 8
+_PR_SET_PTRACER = 0x59616D61
+_PR_SET_PTRACER_ANY = -1
 
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -92,7 +96,9 @@ _SIOCSIFFLAGS = 0x8914
 _SIOCGIFFLAGS = 0x8913
 _IFF_UP = 1
 
-_TIOCSWINSZ = 0x5414
+
+SI_QUEUE = -1
+_SIGINFO_BYTES = 128
 
 
 class _CloneArguments(ctypes.Structure):
@@ -200,6 +206,15 @@ def receive_with_files(connection: socket.socket, size_bytes: int, count: int) -
     return data, list(files)
 
 
+def send_with_files(descriptor: int, data: bytes, files: list[int]) -> None:
+    """Send a packet over a socket, and copies of these descriptors with it."""
+    connection = socket.socket(fileno=descriptor)
+    try:
+        socket.send_fds(connection, [data], files)
+    finally:
+        connection.detach()
+
+
 def _prctl(option: int, second: int = 0, third: int = 0) -> int:
     zero = ctypes.c_ulong(0)
     return int(_libc.prctl(option, ctypes.c_ulong(second), ctypes.c_ulong(third), zero, zero))
@@ -213,6 +228,12 @@ def become_subreaper() -> None:
 def forbid_inspection() -> None:
     """No ptrace, no /proc/PID/fd and no core dump of this process for anybody without CAP_SYS_PTRACE."""
     _check(_prctl(_PR_SET_DUMPABLE, 0), "prctl(PR_SET_DUMPABLE)")
+
+
+def allow_inspection() -> None:
+    """Any process of the same user may look into this one, where Yama allows it to its parents only."""
+    # An error says that this kernel has no Yama: then there is nothing to lift.
+    _prctl(_PR_SET_PTRACER, _PR_SET_PTRACER_ANY)
 
 
 def set_name(name: str) -> None:
@@ -230,9 +251,15 @@ def bpf(command: int, attributes: bytes) -> int:
     return _check(_libc.syscall(number, command, buffer, len(attributes)), f"bpf({command})")
 
 
-def set_window_size(terminal: int, rows: int, columns: int) -> None:
-    """Tell a terminal its size, in characters."""
-    fcntl.ioctl(terminal, _TIOCSWINSZ, struct.pack("=HHHH", rows, columns, 0, 0))
+def copy_descriptor(pidfd: int, number: int) -> int:
+    """A copy of descriptor `number` of another process (`man 2 pidfd_getfd`); takes the right to trace it."""
+    return _check(_libc.syscall(_SYS_PIDFD_GETFD, pidfd, number, 0), f"pidfd_getfd({number})")
+
+
+def queue_signal(pidfd: int, number: int) -> None:
+    """Send a signal as `sigqueue` does: its receiver sees SI_QUEUE and tells it from one that `kill` sent."""
+    information = struct.pack("=iii4xii", number, 0, SI_QUEUE, os.getpid(), os.getuid()).ljust(_SIGINFO_BYTES, b"\0")
+    _check(_libc.syscall(_SYS_PIDFD_SEND_SIGNAL, pidfd, number, information, 0), f"pidfd_send_signal({number})")
 
 
 def open_in_root(root: int, path: str, flags: int) -> int:

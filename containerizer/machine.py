@@ -5,6 +5,7 @@ from __future__ import annotations
 from containerizer.processes import Process
 from containerizer.spec import ContainerSpec, Limits
 from containerizer.state import ContainerizerState, ContainerState
+from containerizer.streaming import AttachOutput
 from runtime.actor import Actor
 
 
@@ -37,6 +38,34 @@ class Machine(Actor[ContainerizerState]):
 
     def send_signal(self, container_id: str, process: Process, number: int, *, everyone: bool) -> None:
         """To its command, or to all its processes."""
+        raise NotImplementedError
+
+    def begin_output(self, stream: int, message: AttachOutput) -> str:
+        """Read for a new stream: :class:`OutputArrived` and :class:`StreamOver` follow. Why it cannot be, or empty."""
+        raise NotImplementedError
+
+    def begin_input(self, stream: int, container_id: str) -> str:
+        """Let a new stream write. Why it cannot be, or empty."""
+        raise NotImplementedError
+
+    def credit_output(self, stream: int, size_bytes: int) -> None:
+        """So much more may be read for a stream."""
+        raise NotImplementedError
+
+    def write_input(self, stream: int, data: bytes) -> None:
+        """Write in order; :class:`InputWritten` follows, or :class:`StreamOver`."""
+        raise NotImplementedError
+
+    def end_input(self, stream: int) -> None:
+        """The command finds the end of its input behind what was written."""
+        raise NotImplementedError
+
+    def end_stream(self, stream: int) -> None:
+        """Nobody reads, or writes, there any more."""
+        raise NotImplementedError
+
+    def set_window(self, container_id: str, rows: int, columns: int) -> str:
+        """Give a terminal another size. Why it cannot be, or empty."""
         raise NotImplementedError
 
     def forget(self, container_id: str) -> None:

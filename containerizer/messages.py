@@ -93,7 +93,7 @@ class Attached(ContainerizerMessage, frozen=True, kw_only=True):
 class Recover(ContainerizerMessage, frozen=True, kw_only=True):
     """After Attach: the ids of all containers that the agent knows and has not collected.
 
-    Others are orphans and are destroyed before the answer, :class:`Recovered`.
+    Others are orphans and are destroyed before the answer, :class:`Recovered`; those of sessions that go on are not.
     """
 
     containers: tuple[str, ...] = ()
@@ -135,9 +135,14 @@ class LaunchFailure(enum.Enum):
 
 
 class Launch(ContainerizerMessage, frozen=True, kw_only=True):
-    """Start a container. Answered by :class:`Launched` once its command runs, or :class:`LaunchFailed`."""
+    """Start a container. Answered by :class:`Launched` once its command runs, or :class:`LaunchFailed`.
+
+    session  it is the sender's own and no agent's: the sender hears of its exit and collects it, and it is destroyed
+             when the sender is gone (Mesos: LAUNCH_NESTED_CONTAINER_SESSION)
+    """
 
     spec: ContainerSpec
+    session: bool = False
 
 
 class Launched(ContainerizerMessage, frozen=True, kw_only=True):

@@ -52,7 +52,7 @@ class LaunchPlan(msgspec.Struct, kw_only=True):
     settling     after it; paths as the container sees them
     privileges   given up, in order: the last one takes the right to do the others
     last_steps   by the command's process alone: limits that must not bind the init
-    terminal     path of a terminal inside, instead of the three files
+    inspectable  the init's descriptors may be copied by its own user: there is no root to do it
     capabilities that the container's user has; None for what the kernel gives it
     """
 
@@ -71,7 +71,7 @@ class LaunchPlan(msgspec.Struct, kw_only=True):
     settling: list[Step] = msgspec.field(default_factory=list)
     privileges: list[Step] = msgspec.field(default_factory=list)
     last_steps: list[Step] = msgspec.field(default_factory=list)
-    terminal: str = ""
+    inspectable: bool = False
     capabilities: int | None = None
 
     def inside(self, path: str) -> str:
@@ -110,6 +110,6 @@ class LaunchPlan(msgspec.Struct, kw_only=True):
                 "argv": self.argv,
                 "environment": list(self.environment.items()),
                 "whole": self.whole,
-                "terminal": self.terminal,
+                "inspectable": self.inspectable,
             }
         ).encode()

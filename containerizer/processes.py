@@ -22,12 +22,14 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     start_time  of the init, in clock ticks since boot: with the pid it names one process and no later one
     command     of the container's command; 0 before it runs
     whole       a PID namespace of its own: all of it dies with the init
+    ends        name and number of descriptors that the init holds for its containerizer: of terminal, standard input
     """
 
     pid: int
     start_time: int
     command: int = 0
     whole: bool = False
+    ends: tuple[tuple[str, int], ...] = ()
 
 
 @functools.cache

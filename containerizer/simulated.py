@@ -6,6 +6,8 @@ What a container does is read off its command, as a shell would do it::
     sleep infinity           runs until it is killed
     kill -9 $$               is ended by a signal
     trap '' TERM; sleep 60   does not end at SIGTERM
+    echo hello >&2           says so at its beginning, on standard error; without >&2 on standard output
+    cat                      prints what it is told, until there is no more
     /nonexistent/program     cannot be executed
     anything else            takes no time and succeeds
 
@@ -33,9 +35,9 @@ from containerizer.messages import (
     Limitation,
 )
 from containerizer.processes import Process
+from containerizer.simulated_streams import Script, SimulatedStreams, SimulatedStreamsState
 from containerizer.spec import ContainerSpec, Limits
-from containerizer.state import ContainerizerConfig, ContainerizerState, ContainerState, Phase
-from containerizer.turns import Containerizer
+from containerizer.state import ContainerState, Phase
 from runtime.actor import receive
 from runtime.pid import PID
 
@@ -50,26 +52,17 @@ CLEAN_SECONDS: Final = 0.002
 _NEVER: Final = float("inf")
 
 
-class Script(msgspec.Struct, frozen=True):
-    """What a command does.
-
-    seconds  it runs; infinite until it is killed
-    status   it exits with, unless `number` is the signal that ends it
-    """
-
-    seconds: float = 0.0
-    status: int = 0
-    number: int | None = None
-    ignores_term: bool = False
-    executable: bool = True
-
-
 def read_script(spec: ContainerSpec, programs: Mapping[str, Script]) -> Script:
     """What a program does that is known, or the few words of shell that the module speaks of."""
     text = spec.shell or " ".join(spec.argv)
     if text in programs:
         return programs[text]
-    seconds, status, ignores = 0.0, 0, False
+    seconds, status, ignores, copies = 0.0, 0, False, False
+    printed = {1: b"", 2: b""}
+
+    def script(status: int, number: int | None = None) -> Script:
+        return Script(seconds, status, number, ignores, True, printed[1], printed[2], copies)
+
     for part in re.split(r";|&&|\n", text):
         words = part.split()
         match words:
@@ -77,18 +70,26 @@ def read_script(spec: ContainerSpec, programs: Mapping[str, Script]) -> Script:
                 seconds += _NEVER if amount == "infinity" else float(amount)
                 status = 0
             case ["exit", code]:
-                return Script(seconds, int(code) & 0xFF, None, ignores)
+                return script(int(code) & 0xFF)
             case ["kill", number, "$$"]:
-                return Script(seconds, 0, int(number.lstrip("-")), ignores)
+                return script(0, int(number.lstrip("-")))
             case ["trap", "''", "TERM"]:
                 ignores = True
+            case ["echo", *said]:
+                where = 2 if said[-1:] == [">&2"] else 1
+                printed[where] += " ".join(said[: len(said) - where + 1]).encode() + b"\n"
+                status = 0
+            case ["cat"]:
+                copies = spec.interactive or spec.tty
+                seconds += _NEVER if copies else 0.0
+                status = 0
             case ["false"]:
                 status = 1
             case [program, *_] if program.startswith("/nonexistent") and spec.argv:
                 return Script(executable=False)
             case _:
                 status = 0
-    return Script(seconds, status, None, ignores)
+    return script(status)
 
 
 class SimulatedContainer(msgspec.Struct):
@@ -101,21 +102,20 @@ class SimulatedContainer(msgspec.Struct):
     how: ContainerExited
 
 
-class SimulatedState(ContainerizerState):
+class SimulatedState(SimulatedStreamsState):
     """The turns' state and the machine's; the latter outlives the actor.
 
     unlaunchable  ids of containers whose launch fails, for tests of that
     programs      what commands do that are no shell's, by their whole text
     """
 
-    config: ContainerizerConfig = ContainerizerConfig(runtime_directory="/simulated")
     machine: dict[str, SimulatedContainer] = msgspec.field(default_factory=dict)
     unlaunchable: set[str] = msgspec.field(default_factory=set)
     programs: dict[str, Script] = msgspec.field(default_factory=dict)
     next_process_id: int = 1000
 
 
-class SimulatedContainerizer(Containerizer):
+class SimulatedContainerizer(SimulatedStreams):
     """See the module."""
 
     state: SimulatedState
@@ -172,12 +172,13 @@ class SimulatedContainerizer(Containerizer):
             signal=script.number,
             ended_at=0.0 if ends_at == _NEVER else ends_at,
         )
+        self.print_first(spec, script)
         memory_bytes = int(dict(spec.environment).get(MEMORY_VARIABLE, "1048576"))
         return SimulatedContainer(script, memory_bytes, self.now, ends_at, how)
 
     def begin_kill(self, container_id: str, process: Process) -> None:
         """See the base."""
-        self._end(container_id, signal.SIGKILL)
+        self._end(container_id, int(signal.SIGKILL))
 
     def send_signal(self, container_id: str, process: Process, number: int, *, everyone: bool) -> None:
         """See the base. Of signals only those that end a program by default do anything."""
@@ -185,11 +186,20 @@ class SimulatedContainerizer(Containerizer):
         if number in {signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT} and not ignored:
             self._end(container_id, number)
 
-    def _end(self, container_id: str, number: int) -> None:
+    def script_of(self, container_id: str) -> Script:
+        """See the base."""
+        return self.state.machine[container_id].script
+
+    def end_command(self, container_id: str) -> None:
+        """See the base."""
+        self._end(container_id, None)
+
+    def _end(self, container_id: str, number: int | None) -> None:
         simulated = self.state.machine[container_id]
         if simulated.ends_at > self.now:
             simulated.ends_at = self.now
-            simulated.how = ContainerExited(container_id=container_id, signal=int(number), ended_at=self.now)
+            code = simulated.script.status if number is None else None
+            simulated.how = ContainerExited(container_id=container_id, exit_code=code, signal=number, ended_at=self.now)
             self.after(0.0, ProcessEnded(container_id=container_id))
 
     @receive(ProcessEnded)
@@ -207,6 +217,7 @@ class SimulatedContainerizer(Containerizer):
             exited = msgspec.structs.replace(
                 simulated.how, destroyed=container.destroyed, limitation=container.limitation
             )
+        self.finish_output(container_id)
         self.after(CLEAN_SECONDS, CleanedUp(container_id=container_id, exited=exited))
 
     def begin_update(self, container_id: str, limits: Limits) -> None:
@@ -241,6 +252,8 @@ class SimulatedContainerizer(Containerizer):
     def forget(self, container_id: str) -> None:
         """See the base."""
         self.state.machine.pop(container_id, None)
+        if all(reader.container_id != container_id for reader in self.state.readers.values()):
+            self.state.outputs.pop(container_id, None)
 
 
 def _out_of_memory(container_id: str, used: int, limit: int) -> Limitation:

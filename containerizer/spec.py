@@ -180,9 +180,12 @@ class ContainerSpec(Record, frozen=True, kw_only=True):
     working_directory  inside the container; empty for the sandbox
     sandbox_inside  where the sandbox appears in a container with a root file system of its own (Mesos:
                   `--sandbox_directory`)
-    stdout, stderr  files, relative to the sandbox; appended to
+    stdout, stderr  files, relative to the sandbox; appended to. Empty: kept nowhere; whoever attaches reads it, and the
+                  command waits while nobody does
     stdin         file to read, relative to the sandbox; empty for /dev/null
-    tty           a terminal instead of the three files; no isolator provides it: refused
+    interactive   standard input is a pipe, which whoever attaches writes to; a terminal can be written to anyway
+    tty           a terminal instead of the three files; what it shows is appended to `stdout`
+    rows, columns of the terminal, in characters
     namespaces    of its own; None leaves the choice to the containerizer's isolation. Where the host cannot make one
                   that is listed here, the launch is refused
     root, volumes, rlimits, limits   see their types
@@ -211,7 +214,10 @@ class ContainerSpec(Record, frozen=True, kw_only=True):
     stdout: str = "stdout"
     stderr: str = "stderr"
     stdin: str = ""
+    interactive: bool = False
     tty: bool = False
+    rows: int = 24
+    columns: int = 80
     namespaces: tuple[Namespace, ...] | None = None
     root: Root = Root()
     volumes: tuple[Volume, ...] = ()
@@ -259,11 +265,21 @@ def validate(spec: ContainerSpec) -> None:
         raise InvalidSpec("debug and shares_limits=False are for nested containers: give an id like 'parent.child'")
     if not 0 <= spec.kill_grace_seconds <= 86_400:
         raise InvalidSpec(f"kill_grace_seconds is {spec.kill_grace_seconds}: it must be between 0 and 86400")
+    if spec.stdin and (spec.tty or spec.interactive):
+        raise InvalidSpec(f"stdin is {spec.stdin!r}: it must be empty together with tty or interactive")
+    validate_window(spec.rows, spec.columns)
     for mapping in spec.ports:
         if not (0 < mapping.host_port < 65_536 and 0 < mapping.container_port < 65_536):
             raise InvalidSpec(f"port mapping {mapping.host_port}:{mapping.container_port}: ports are 1 to 65535")
         if mapping.protocol not in {"tcp", "udp"}:
             raise InvalidSpec(f"port mapping protocol is {mapping.protocol!r}: it must be 'tcp' or 'udp'")
+
+
+def validate_window(rows: int, columns: int) -> None:
+    """Raise :class:`InvalidSpec` for a terminal's size that the kernel has no room for (`struct winsize`)."""
+    for field, value in (("rows", rows), ("columns", columns)):
+        if not 0 < value < 65_536:
+            raise InvalidSpec(f"{field} is {value}: a terminal has 1 to 65535")
 
 
 def _validate_id(container_id: str) -> None:

@@ -49,6 +49,7 @@ class ContainerState(State):
     launching, destroying  who waits for the answer
     kill_at    when grace ends, in seconds since the epoch; None while nobody destroys it
     orphan     no agent knows it: its exit need not be collected
+    owner      who has launched it for a session, hears of its end in the agent's place, and takes it along when gone
     """
 
     spec: ContainerSpec
@@ -62,6 +63,7 @@ class ContainerState(State):
     kill_at: float | None = None
     kill_timer: TimerId = 0
     orphan: bool = False
+    owner: PID | None = None
     limitation: Limitation | None = None
     exited: ContainerExited | None = None
 
@@ -74,6 +76,14 @@ class Recovery(State):
     orphans: set[str]
 
 
+class AttachedStream(State):
+    """Somebody who reads what a container prints, or writes what it reads."""
+
+    container_id: str
+    pid: PID
+    writes: bool
+
+
 class ContainerizerState(State):
     """All of a containerizer."""
 
@@ -83,6 +93,8 @@ class ContainerizerState(State):
     agent: PID | None = None
     recoveries: list[Recovery] = msgspec.field(default_factory=list)
     repeating: bool = False
+    streams: dict[int, AttachedStream] = msgspec.field(default_factory=dict)
+    last_stream: int = 0
 
 
 def launched_answer(container: ContainerState) -> Launched:

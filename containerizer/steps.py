@@ -12,13 +12,22 @@ import os
 import resource
 import socket
 
-from containerizer import linux
+from containerizer import linux, terminals
 
 _HARMLESS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 
 
 class LinuxKernel:
-    """:class:`containerizer.kernel.Kernel`, done for real."""
+    """:class:`containerizer.kernel.Kernel`, done for real.
+
+    ends      the containerizer's ends of what the command's standard files are, by name: ``terminal``, or ``input``,
+              ``output`` and ``error``
+    terminal  the command's end of its terminal; -1 for none
+    """
+
+    def __init__(self) -> None:
+        self.ends: dict[str, int] = {}
+        self.terminal = -1
 
     def mount(self, source: str | None, target: str, filesystem: str | None, flags: int, data: str | None) -> None:
         """`man 2 mount`."""
@@ -189,6 +198,30 @@ class LinuxKernel:
     def raise_loopback(self) -> None:
         """Bring `lo` up in this network namespace."""
         linux.raise_interface("lo")
+
+    def open_terminal(self, multiplexer: str, uid: int, gid: int, rows: int, columns: int, console: str) -> None:
+        """A terminal of its own for the command, which belongs to `uid`; shown at `console` too, if given."""
+        master, self.terminal, number = terminals.open_terminal(multiplexer)
+        self.ends["terminal"] = master
+        if os.geteuid() == 0:
+            os.fchown(self.terminal, uid, gid)
+        os.fchmod(self.terminal, 0o620)
+        terminals.set_window_size(master, rows, columns)
+        if console:
+            os.close(os.open(console, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC, 0o600))
+            linux.mount(f"/dev/pts/{number}", console, None, linux.MS_BIND, None)
+
+    def open_pipes(self, numbers: list[int], uid: int, gid: int) -> None:
+        """Pipes for some of standard input (0), output (1) and error (2)."""
+        for number in numbers:
+            reader, writer = os.pipe()
+            inside, outside = (reader, writer) if number == 0 else (writer, reader)
+            if os.geteuid() == 0:
+                # Or opening /dev/stdout would be another's to allow.
+                os.fchown(inside, uid, gid)
+            os.dup2(inside, number)
+            os.close(inside)
+            self.ends[("input", "output", "error")[number]] = outside
 
     def set_rlimit(self, name: str, soft: int | None, hard: int | None) -> None:
         """`man 2 setrlimit`; None is unlimited."""

@@ -108,16 +108,21 @@ class Containerizer(Machine):
                 alive.append(container_id)
             else:
                 exited.append(container_id)
-        orphans = [container_id for container_id in self.state.containers if container_id not in known]
+        containers = self.state.containers.items()
+        orphans = [one for one, container in containers if one not in known and container.owner is None]
         answer = Recovered(alive=tuple(alive), exited=tuple(exited), lost=tuple(lost), destroyed=tuple(orphans))
         self.state.recoveries.append(Recovery(request=self.request, answer=answer, orphans=set(orphans)))
-        for container_id in orphans:
+        self.abandon(orphans)
+        self._answer_recoveries()
+
+    def abandon(self, container_ids: list[str]) -> None:
+        """Destroy containers whose end nobody wants to hear of."""
+        for container_id in container_ids:
             self.state.containers[container_id].orphan = True
             self._destroy(container_id, 0.0)
-        for container_id in orphans:
+        for container_id in container_ids:
             if self.state.containers[container_id].phase is Phase.ENDED:
                 self._forget(container_id)
-        self._answer_recoveries()
 
     def _answer_recoveries(self) -> None:
         waiting = []
@@ -149,8 +154,11 @@ class Containerizer(Machine):
             if parent is None or parent.phase is not Phase.RUNNING or parent.destroyed:
                 self._refuse_launch(spec.id, LaunchFailure.FAILED, f"container {spec.parent} does not run")
                 return
+        owner = sender if message.session else None
+        if owner is not None:
+            self.link(owner)
         self.state.containers[spec.id] = ContainerState(
-            spec=spec, phase=Phase.LAUNCHING, limits=spec.limits, launching=[self.request]
+            spec=spec, phase=Phase.LAUNCHING, limits=spec.limits, launching=[self.request], owner=owner
         )
         self.begin_launch(spec)
 
@@ -290,8 +298,7 @@ class Containerizer(Machine):
             container.limitation = exited.limitation
             if self.state.agent is not None:
                 self.send(self.state.agent, exited.limitation)
-        if exited is not None and not container.orphan and self.state.agent is not None:
-            self.send(self.state.agent, exited)
+        self._tell_exit(container)
         for request in container.destroying:
             self.reply(Destroyed(container_id=message.container_id), request)
         container.destroying = []
@@ -317,11 +324,13 @@ class Containerizer(Machine):
         self._answer_recoveries()
 
     def _tell_exits(self) -> None:
-        if self.state.agent is None:
-            return
         for container in self.state.containers.values():
-            if container.exited is not None and not container.orphan:
-                self.send(self.state.agent, container.exited)
+            self._tell_exit(container)
+
+    def _tell_exit(self, container: ContainerState) -> None:
+        listener = container.owner or self.state.agent
+        if container.exited is not None and not container.orphan and listener is not None:
+            self.send(listener, container.exited)
 
     def _repeat_later(self) -> None:
         if not self.state.repeating and any(one.exited is not None for one in self.state.containers.values()):

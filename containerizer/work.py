@@ -34,6 +34,7 @@ from containerizer.processes import Process, descendants_of, is_ending, open_pro
 from containerizer.records import Found, Line, Records, exit_of
 from containerizer.spec import ContainerSpec, Limits
 from containerizer.state import ContainerizerConfig, ContainerState, Phase
+from containerizer.streams import Streams
 from runtime.constants import IPC_PATH_BYTES
 from runtime.effects import Request
 from runtime.errors import ConfigurationError
@@ -64,6 +65,7 @@ class Work:
         self._lifecycle = Lifecycle(self._host, self.isolators, missing, self._launcher, self._records)
         self._pidfds: dict[str, int] = {}
         self._containers: dict[str, Container] = {}
+        self.streams = Streams(loop, post)
         names = tuple(isolator.name for isolator in self.isolators)
         self.capabilities = HostCapabilities(
             isolation="isolated" if "namespaces/pid" in names else "plain",
@@ -88,6 +90,7 @@ class Work:
 
     def _let_go(self, *, stop_zygote: bool) -> None:
         self._launcher.close(stop_zygote=stop_zygote)
+        self.streams.close()
         for pidfd in self._pidfds.values():
             self._loop.remove_reader(pidfd)
             os.close(pidfd)
@@ -126,6 +129,9 @@ class Work:
                 state.phase = Phase.RUNNING
                 self._pidfds[spec.id] = pidfd
                 self._lifecycle.recover(container)
+                self.streams.recover(spec, found.process.ends, pidfd)
+        if state.phase is not Phase.RUNNING:
+            self.streams.recover_ended(spec)
         return state
 
     async def launch(self, spec: ContainerSpec) -> LaunchEnded:
@@ -143,6 +149,7 @@ class Work:
         else:
             self._pidfds[spec.id] = running.pidfd
             self._containers[spec.id] = running.container
+            self.streams.adopt(spec, running.ends, running.pidfd)
             return LaunchEnded(container_id=spec.id, process=running.process, not_isolated=running.not_isolated)
         return LaunchEnded(container_id=spec.id, failure=failure, message=text)
 
@@ -153,6 +160,7 @@ class Work:
 
     def _process_ended(self, container_id: str) -> None:
         pidfd = self._pidfds.pop(container_id)
+        self.streams.forget_process(container_id)
         self._loop.remove_reader(pidfd)
         os.close(pidfd)
         self._post(ProcessEnded(container_id=container_id))
@@ -209,11 +217,14 @@ class Work:
                 self._records.append(container_id, Line(exit=exited))
         except OSError as error:
             return CleanedUp(container_id=container_id, error=str(error))
+        finally:
+            self.streams.finish(container_id)
         return CleanedUp(container_id=container_id, exited=exited)
 
     def forget(self, container_id: str) -> None:
         """Its exit is collected, or nobody wants it."""
         self._containers.pop(container_id, None)
+        self.streams.forget(container_id)
         self._records.remove(container_id)
 
     async def update(self, container_id: str, request: Request, limits: Limits) -> UpdateEnded:

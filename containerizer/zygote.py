@@ -43,7 +43,7 @@ TYPE_CHECKING = False  # as type checkers know it, without importing typing
 if TYPE_CHECKING:
     from typing import Any
 
-VERSION = 1
+VERSION = 2
 """Of the protocol. A containerizer that meets another version stops that zygote and starts its own."""
 
 REQUEST_BYTES = 16_384

@@ -46,6 +46,7 @@ PURE: Final = (
     *("allocator/resource.py", "allocator/resources.py", "allocator/resources_json.py", "allocator/resources_text.py"),
     *("allocator/roles.py", "allocator/snapshot.py", "allocator/sorter.py"),
     *("containerizer/errors.py", "containerizer/messages.py", "containerizer/spec.py"),
+    "containerizer/streaming.py",
     "actors/messages/",
 )
 """Modules, and folders of them, without clock, chance and I/O; those that are not written yet are held to it later."""

@@ -20,7 +20,7 @@ import msgspec
 
 from actors.agent import checkpoint
 from actors.agent.containers import Containers
-from actors.agent.events import EdgeRefused, LocateSandbox, SandboxLocated
+from actors.agent.events import ContainerLocated, EdgeRefused, LocateContainer, LocateSandbox, SandboxLocated
 from actors.agent.names import COMMAND_PREFIX
 from actors.agent.sandbox import sandbox_path
 from actors.agent.state import LaunchStep
@@ -88,3 +88,25 @@ class Agent(Containers):
                 sandbox.container_id,
             )
             self.reply(SandboxLocated(path=path, ended=sandbox.container_id not in self.state.containers))
+
+    @receive(LocateContainer)
+    def locate_container(self, sender: PID, message: LocateContainer) -> None:
+        """Say what a task runs in: a container of its own, or that of its executor."""
+        run = self.state.task(message.framework_id, message.task_id)
+        executor = self.state.executor(message.framework_id, run.executor_id) if run is not None else None
+        if sender.node != self.pid.node or message.node in self.state.containers:
+            refusal = "sessions are for tools only"
+        elif run is None or executor is None:
+            refusal = f"task {message.task_id!r} of framework {message.framework_id!r} does not run on this agent"
+        elif executor.exited is not None or run.task.latest_state.is_terminal:
+            refusal = f"task {message.task_id!r} has ended"
+        elif executor.step is not LaunchStep.RUNNING:
+            refusal = f"task {message.task_id!r} does not run yet: try again when `kaon ps` says so"
+        elif not self.state.ready:
+            refusal = "the agent waits for its containerizer: try again in a moment"
+        else:
+            tasks = [one.task.info for one in self.state.tasks_of(executor)]
+            spec = self.container_spec(executor, executor.info, tasks or [run.task.info])
+            self.reply(ContainerLocated(spec=spec, containerizer=self.state.settings.containerizer))
+            return
+        self.reply(EdgeRefused(message=refusal))

@@ -11,7 +11,8 @@ import msgspec
 from actors.agent.agent import Agent
 from actors.agent.files import Files, FilesState
 from actors.agent.keys import Keys, KeysState
-from actors.agent.names import AGENT_NAME, FILES_NAME, KEYS_NAME
+from actors.agent.names import AGENT_NAME, FILES_NAME, KEYS_NAME, SESSIONS_NAME
+from actors.agent.sessions import Sessions, SessionsState
 from actors.agent.simulated_files import SimulatedFiles, SimulatedFilesState
 from actors.agent.state import AgentSettings, AgentState
 from runtime.actor import Edge, State, receive
@@ -43,6 +44,7 @@ def spawn_agent(node: Node, settings: AgentSettings, on_end: Callable[[], None] 
             # Executors may run as any user; their key is what lets them in.
             Path(address.removeprefix("ipc://")).chmod(_EXECUTOR_SOCKET_MODE)
     node.spawn(Files, FILES_NAME, FilesState(), Supervision(restart=Restart.PERMANENT))
+    node.spawn(Sessions, SESSIONS_NAME, SessionsState(), Supervision(restart=Restart.PERMANENT))
     if settings.key_directory:
         node.spawn(Keys, KEYS_NAME, KeysState(directory=settings.key_directory), Supervision(restart=Restart.PERMANENT))
     agent = node.spawn(Agent, AGENT_NAME, AgentState(settings=settings), _RESTARTED)
@@ -59,6 +61,7 @@ def spawn_simulated_agent(node: Node, settings: AgentSettings) -> PID:
     if settings.executor_address:
         node.listen(settings.executor_address)
     node.spawn(SimulatedFiles, FILES_NAME, SimulatedFilesState(), Supervision(restart=Restart.PERMANENT))
+    node.spawn(Sessions, SESSIONS_NAME, SessionsState(), Supervision(restart=Restart.PERMANENT))
     return node.spawn(Agent, AGENT_NAME, AgentState(settings=settings), _RESTARTED)
 
 

@@ -7,7 +7,9 @@ from typing import Annotated, ClassVar
 from actors.agent.records import ExecutorEnding
 from actors.messages.records import Reason, TaskState
 from containerizer.messages import ContainerExited
+from containerizer.spec import ContainerSpec
 from runtime.message import SECRET, Message, Overflow
+from runtime.pid import PID
 
 
 class AgentEvent(Message, frozen=True, kw_only=True, tag="agent.{}".format):
@@ -121,6 +123,22 @@ class SandboxLocated(AgentEvent, frozen=True, kw_only=True):
 
     path: str
     ended: bool
+
+
+class LocateContainer(AgentEvent, frozen=True, kw_only=True):
+    """Sessions -> agent: which container does that task run in? `node` asks. Answered by :class:`ContainerLocated`, or
+    :class:`EdgeRefused`."""
+
+    framework_id: str
+    task_id: str
+    node: str
+
+
+class ContainerLocated(AgentEvent, frozen=True, kw_only=True):
+    """Agent -> sessions: in this one, which that containerizer runs."""
+
+    spec: ContainerSpec
+    containerizer: PID
 
 
 class AuthoriseKey(AgentEvent, frozen=True, kw_only=True):

@@ -192,13 +192,14 @@ class Launching(Executors):
             self.send(executor.pid, LaunchTask(task=tasks[0]))
         self.ask(
             self.state.settings.containerizer,
-            Launch(spec=self._spec(executor, executor.info, tasks)),
+            Launch(spec=self.container_spec(executor, executor.info, tasks)),
             self.launched,
             InContainer(executor.container_id),
             LAUNCH_TIMEOUT_SECONDS,
         )
 
-    def _spec(self, executor: Executor, info: ExecutorInfo | None, tasks: list[TaskInfo]) -> ContainerSpec:
+    def container_spec(self, executor: Executor, info: ExecutorInfo | None, tasks: list[TaskInfo]) -> ContainerSpec:
+        """What the container of an executor, or of a command task, is asked to be."""
         settings, agent_id = self.state.settings, self.state.agent_id
         framework = self.state.frameworks[executor.framework_id].info
         if info is None:

@@ -13,5 +13,11 @@ FILES_NAME: Final = "files"
 KEYS_NAME: Final = "keys"
 """Makes the keys of executors (:mod:`actors.agent.keys`)."""
 
+SESSIONS_NAME: Final = "sessions"
+"""Opens sessions of tools at tasks (:mod:`actors.agent.sessions`)."""
+
+SESSION_PREFIX: Final = "session/"
+"""With a number behind it: one session."""
+
 COMMAND_PREFIX: Final = "command/"
 """With a container id behind it: the executor of a command task."""

@@ -152,6 +152,8 @@ def _spec(
         environment=tuple({**dict(command.environment), **own}.items()),
         secrets=(*command.secrets, *secrets),
         user=command.user or framework.user,
+        tty=command.tty,
+        interactive=command.interactive,
         limits=executor.limits,
         gpus=gpus,
         kill_grace_seconds=grace_seconds,

@@ -61,19 +61,22 @@ async def find_task(tool: Tool, task_id: str, framework_id: str) -> Task:
     return found[0]
 
 
-async def agent_of(tool: Tool, task: Task) -> PID:
-    """Where the agent of a task answers questions. Raises :class:`NoAnswerFrom` while it is not there."""
+async def agent_of(tool: Tool, task: Task, name: str = "files") -> PID:
+    """Where the agent of a task answers questions, its actor of that name.
+
+    Raises :class:`NoAnswerFrom` while the agent is not there.
+    """
     for agent in (await tool.ask(GetAgents())).agents:
         if agent.info.agent_id == task.info.agent_id:
-            return files_of(agent.info)
-    raise NoAnswerFrom(f"agent {task.info.agent_id} of {task.task_id} is not registered: its files cannot be read now")
+            return files_of(agent.info, name)
+    raise NoAnswerFrom(f"agent {task.info.agent_id} of {task.task_id} is not registered: it cannot be reached now")
 
 
-def files_of(agent: AgentInfo) -> PID:
-    """The actor of an agent that reads sandboxes."""
+def files_of(agent: AgentInfo, name: str = "files") -> PID:
+    """The actor of an agent that reads sandboxes, or another of its actors."""
     if not agent.address:
-        raise KaonError(f"agent {agent.agent_id} has told no address: its files cannot be read")
-    return PID("files", agent.address)
+        raise KaonError(f"agent {agent.agent_id} has told no address: it cannot be reached")
+    return PID(name, agent.address)
 
 
 async def read_file(tool: Tool, task: Task, path: str, *, follow: bool = False, start: int = 0) -> AsyncIterator[bytes]:

@@ -20,6 +20,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "frameworks": ("actors.cli.views:frameworks", "List frameworks and their shares."),
     "offers": ("actors.cli.views:offers", "List offers that frameworks hold."),
     "logs": ("actors.cli.logs:logs", "Show what a task has printed."),
+    "exec": ("actors.cli.exec:exec_command", "Run a command beside a task, in its container."),
+    "attach": ("actors.cli.exec:attach", "Talk to a task: its output, its input, its terminal."),
     "kill": ("actors.cli.kill:kill", "End tasks."),
     "trace": ("actors.cli.trace:trace", "Follow messages through the cluster, live and afterwards."),
     "why": ("actors.cli.why:why", "Say why a task, a framework or an agent is as it is."),

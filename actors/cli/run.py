@@ -56,6 +56,8 @@ LAST_WORDS_SECONDS: Final = 2.0
 @click.option("--name", default="", help="Of the tasks; the program's name and a number unless given.")
 @click.option("--role", default="*", show_default=True, help="Whose resources to use.")
 @click.option("--user", default="", help="To run as.")
+@click.option("--tty", "terminal", is_flag=True, help="A terminal for the task: `kaon attach` gets to it.")
+@click.option("--interactive", is_flag=True, help="Standard input stays open for `kaon attach`.")
 @click.option("--shell", is_flag=True, help="COMMAND is one text for /bin/sh -c.")
 @click.option("--timeout", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Kill what runs longer: it failed.")
 @click.option("--grace", default=3.0, show_default=True, metavar="SECONDS", help="Between SIGTERM and SIGKILL.")
@@ -72,6 +74,8 @@ def run(
     name: str,
     role: str,
     user: str,
+    terminal: bool,
+    interactive: bool,
     shell: bool,
     timeout: float | None,
     grace: float,
@@ -92,6 +96,8 @@ def run(
         argv=() if shell else command,
         environment=_environment(environment),
         user=user,
+        tty=terminal,
+        interactive=interactive,
     )
 
     async def work(tool: Tool) -> int:

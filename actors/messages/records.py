@@ -128,6 +128,8 @@ class CommandInfo(Record, frozen=True, kw_only=True):
     environment  pairs of name and value; nothing else is inherited
     secrets      environment variables whose values are shown nowhere
     user         to run as; empty for the framework's
+    tty          a terminal in place of standard input, output and error: `kaon attach` gets to it
+    interactive  standard input is a pipe, which `kaon attach` writes to
     """
 
     shell: str = ""
@@ -135,6 +137,8 @@ class CommandInfo(Record, frozen=True, kw_only=True):
     environment: tuple[tuple[str, str], ...] = ()
     secrets: Annotated[tuple[tuple[str, str], ...], SECRET] = ()
     user: str = ""
+    tty: bool = False
+    interactive: bool = False
 
 
 class ExecutorInfo(Record, frozen=True, kw_only=True):

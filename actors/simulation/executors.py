@@ -19,7 +19,8 @@ from actors.messages.records import ExecutorInfo
 from actors.simulation.watching import Checker, heard
 from containerizer.events import LaunchEnded, ProcessEnded
 from containerizer.messages import ContainerExited
-from containerizer.simulated import Script, SimulatedState
+from containerizer.simulated import SimulatedState
+from containerizer.simulated_streams import Script
 from runtime.actor import Actor, receive
 from runtime.effects import Turn
 from runtime.message import Message, Overflow

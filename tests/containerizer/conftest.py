@@ -28,6 +28,12 @@ harness = _load("harness")
 
 
 @pytest.fixture
+def attached() -> Any:
+    """The module with those who attach to containers."""
+    return _load("attached")
+
+
+@pytest.fixture
 def build_rootfs() -> Callable[[Path], Path]:
     built: Callable[[Path], Path] = _load("rootfs").build
     return built

@@ -12,7 +12,6 @@ import shutil
 import signal
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +25,6 @@ from containerizer.messages import (
     Attach,
     Collected,
     ContainerExited,
-    ContainerizerMessage,
     Describe,
     Destroy,
     Destroyed,
@@ -36,58 +34,24 @@ from containerizer.messages import (
     Launch,
     Launched,
     Limitation,
+    Recover,
+    Recovered,
 )
 from containerizer.processes import descendants_of, read_stat
 from containerizer.simulated import SimulatedContainerizer, SimulatedState
 from containerizer.spec import ContainerSpec
 from containerizer.state import ContainerizerConfig, ContainerizerState
 from containerizer.turns import Containerizer
-from runtime.actor import Actor, receive
 from runtime.clock import RealClock, VirtualClock
 from runtime.message import Message
 from runtime.node import Node
-from runtime.pid import PID
 from runtime.transport.memory import MemoryTransport, Network
+from tests.containerizer.asking import Order, TestAgent
 
 PATIENCE_SECONDS = 30.0
 """For anything that a test waits for, real or virtual."""
 
 M = TypeVar("M", bound=Message)
-
-
-class Order(ContainerizerMessage, frozen=True, kw_only=True):
-    """Makes the agent ask the next question in its queue."""
-
-
-class _Number(msgspec.Struct):
-    number: int
-
-
-class TestAgent(Actor[msgspec.Struct]):
-    """Asks what it is told to, and keeps all that it hears."""
-
-    __test__ = False
-
-    def __init__(self, state: msgspec.Struct, pid: PID, seed: str) -> None:
-        super().__init__(state, pid, seed)
-        self.orders: deque[tuple[int, PID, Message, bool]] = deque()
-        self.answers: dict[int, Message] = {}
-        self.heard: list[Message] = []
-
-    @receive(Order)
-    def order(self, sender: PID, message: Order) -> None:
-        while self.orders:
-            number, to, question, is_ask = self.orders.popleft()
-            if is_ask:
-                self.ask(to, question, self.answered, _Number(number), timeout_seconds=PATIENCE_SECONDS * 2)
-            else:
-                self.send(to, question)
-
-    def answered(self, sender: PID, answer: Message, context: _Number) -> None:
-        self.answers[context.number] = answer
-
-    def unhandled(self, sender: PID, message: Message) -> None:
-        self.heard.append(message)
 
 
 class Harness:
@@ -103,12 +67,20 @@ class Harness:
     def spawn(self, actor_class: type[Containerizer], state: ContainerizerState) -> None:
         self.containerizer_pid = self.node.spawn(actor_class, "containerizer", state)
         self.agent_pid = self.node.spawn(TestAgent, "agent", msgspec.Struct())
+        self.node.spawn(TestAgent, "visitor", msgspec.Struct())
 
     @property
     def agent(self) -> TestAgent:
         agent = self.node.cells["agent"].actor
         assert isinstance(agent, TestAgent)
         return agent
+
+    @property
+    def visitor(self) -> TestAgent:
+        """Somebody else than the agent, with sessions of its own."""
+        visitor = self.node.cells["visitor"].actor
+        assert isinstance(visitor, TestAgent)
+        return visitor
 
     @property
     def state(self) -> ContainerizerState:
@@ -118,10 +90,22 @@ class Harness:
 
     def begin(self, question: Message, *, is_ask: bool = True) -> int:
         """Ask without waiting; returns the question's number."""
+        return self._begin(self.agent, question, is_ask=is_ask)
+
+    def visit(self, question: Message, *, is_ask: bool = True) -> int:
+        """The same by the visitor."""
+        return self._begin(self.visitor, question, is_ask=is_ask)
+
+    def _begin(self, actor: TestAgent, question: Message, *, is_ask: bool) -> int:
         self._numbers += 1
-        self.agent.orders.append((self._numbers, self.containerizer_pid, question, is_ask))
-        self.node.post(self.agent_pid, Order())
+        actor.orders.append((self._numbers, self.containerizer_pid, question, is_ask))
+        self.node.post(actor.pid, Order())
         return self._numbers
+
+    def end_visitor(self) -> None:
+        """As if its process was killed."""
+        self.visitor.leaving = True
+        self.node.post(self.visitor.pid, Order())
 
     def tell(self, message: Message) -> None:
         self.begin(message, is_ask=False)
@@ -154,6 +138,18 @@ class Harness:
 
     def launch(self, container_id: str, shell: str = "", **fields: Any) -> Launched:
         return self.ask(Launch(spec=self.spec(container_id, shell, **fields)), Launched)
+
+    def launch_session(self, container_id: str, shell: str = "", **fields: Any) -> Launched:
+        """A container of the visitor's."""
+        visitor = self.visitor
+        number = self.visit(Launch(spec=self.spec(container_id, shell, **fields), session=True))
+        self.until(lambda: number in visitor.answers, f"the launch of {container_id}")
+        answer = visitor.answers[number]
+        assert isinstance(answer, Launched), answer
+        return answer
+
+    def recover(self, container_ids: tuple[str, ...]) -> Recovered:
+        return self.ask(Recover(containers=container_ids), Recovered)
 
     def exits(self, container_id: str) -> list[ContainerExited]:
         heard = self.agent.heard

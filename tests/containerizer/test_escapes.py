@@ -128,6 +128,10 @@ CALL_ATTEMPTS: dict[str, tuple[str, str, str]] = {
     "use_the_kernels_cryptography": ("socket", "38, 5, 0", NO_PRIVILEGE),
     "listen_to_the_network": ("socket", "17, 3, 768", NO_PRIVILEGE),
     "type_into_a_terminal": ("ioctl", "0, 0x5412, b'x'", NO_PRIVILEGE),
+    "type_with_bits_that_the_kernel_drops": ("ioctl", "0, ctypes.c_ulong(0x100005412), b'x'", NO_PRIVILEGE),
+    "paste_into_a_console": ("ioctl", "0, ctypes.c_ulong(0x10000541c), b'x'", NO_PRIVILEGE),
+    "talk_to_the_hypervisor_with_them": ("socket", "ctypes.c_ulong(0x100000028), 1, 0", NO_PRIVILEGE),
+    "use_the_kernels_cryptography_with_them": ("socket", "ctypes.c_ulong(0x100000026), 5, 0", NO_PRIVILEGE),
 }
 
 
@@ -283,6 +287,57 @@ def test_stopping_itself_does_not_stop_its_end(machine: Any) -> None:
     machine.ask(Kill(container_id="escape", signal=signal.SIGSTOP, everyone=True), Killed)
     machine.destroy("escape")
     assert machine.exit_of("escape").destroyed
+
+
+TYPING = """
+import ctypes, os, sys
+terminal = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY) if len(sys.argv) > 1 else 0
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ioctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_char_p]
+for number in (0x5412, 0x100005412):
+    print('ESCAPED' if libc.ioctl(terminal, number, b'x') == 0 else os.strerror(ctypes.get_errno()))
+"""
+"""TIOCSTI on a terminal, and the same with bits that the kernel does not look at (CVE-2019-10063)."""
+
+TYPE_THERE = f"{sys.executable} -I -S program /dev/pts/0"
+
+
+def test_typing_into_its_own_terminal(machine: Any) -> None:
+    machine.run("escape", argv=python(TYPING), tty=True)
+    assert machine.output("escape").splitlines() == [NO_PRIVILEGE, NO_PRIVILEGE]
+
+
+def test_typing_into_the_terminal_of_a_session(machine: Any, attached: Any) -> None:
+    """Who is at that terminal has more rights elsewhere than the container has: what they type is theirs alone."""
+    sandbox = machine.directory / "sandboxes" / "pod"
+    sandbox.mkdir()
+    (sandbox / "program").write_text(TYPING)
+    machine.launch("pod", f"while [ ! -e go ]; do sleep 0.01; done; {TYPE_THERE}; sleep 600")
+    fields = {"debug": True, "tty": True, "stdout": "", "stderr": ""}
+    machine.launch("pod.exec", "tty; read line; echo read: $line", **fields)
+    reader = attached.AttachedReader(machine, "pod.exec")
+    reader.until("/dev/pts/0")
+    (sandbox / "go").touch()
+    machine.until(lambda: machine.output("pod").count(NO_PRIVILEGE) == 2, "two refusals")
+    attached.AttachedWriter(machine, "pod.exec").write(b"mine\n")
+    reader.until("read: mine")
+
+
+def test_a_terminal_that_no_filter_guards_is_typed_into_by_itself_only(machine: Any, attached: Any) -> None:
+    """Without the filter, the kernel's own rule is left: only who has it as the terminal of its session may type."""
+    sandbox = machine.directory / "sandboxes" / "pod"
+    sandbox.mkdir()
+    (sandbox / "program").write_text(TYPING)
+    script = f"while [ ! -e go ]; do sleep 0.01; done; {TYPE_THERE}; sleep 600"
+    machine.launch("pod", script, seccomp="unconfined")
+    fields = {"debug": True, "tty": True, "stdout": "", "stderr": "", "seccomp": "unconfined"}
+    machine.launch("pod.exec", "tty; read line; echo read: $line", **fields)
+    reader = attached.AttachedReader(machine, "pod.exec")
+    reader.until("/dev/pts/0")
+    (sandbox / "go").touch()
+    machine.until(lambda: machine.output("pod").count(NO_PRIVILEGE) == 2, "two refusals")
+    attached.AttachedWriter(machine, "pod.exec").write(b"mine\n")
+    reader.until("read: mine")
 
 
 @pytest.mark.cgroup2

@@ -20,6 +20,7 @@ Real = Callable[..., Any]
 EVERYTHING = {
     "namespaces": tuple(namespace for namespace in Namespace if namespace is not Namespace.USER),
     "user": "nobody",
+    "tty": True,
     "volumes": (
         Volume(kind=VolumeKind.TMPFS, path="memory", size_bytes=1 << 20),
         Volume(kind=VolumeKind.SECRET, path="secret", content="xyzzy"),
@@ -116,6 +117,7 @@ def test_a_failing_step_at_every_place(real: Real, stage: str) -> None:
     failing.stage = stage
     machine.node.cells["containerizer"].actor.work.isolators.append(failing)
     mounts = Path("/proc/self/mountinfo").read_text()
+    descriptors = own_descriptors()
     while failing.index <= failing.length:
         spec = machine.spec(f"c{failing.index}", "sleep 600", **EVERYTHING)
         failed = machine.ask(Launch(spec=spec), LaunchFailed)
@@ -123,6 +125,7 @@ def test_a_failing_step_at_every_place(real: Real, stage: str) -> None:
         assert everything_left(machine, mounts) == []
         failing.index += 1
     assert failing.index > 0
+    assert own_descriptors() == descriptors
 
 
 def test_a_failing_command_leaves_nothing(machine: Any) -> None:

@@ -245,7 +245,7 @@ def test_a_debug_container_sees_what_its_parent_sees(machine: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"tty": True}, {"gpus": 1}, {"ports": (PortMapping(host_port=8080, container_port=80),)}], ids=list
+    "fields", [{"gpus": 1}, {"ports": (PortMapping(host_port=8080, container_port=80),)}], ids=list
 )
 def test_what_cannot_be_had_is_refused_and_not_ignored(machine: Any, fields: dict[str, Any]) -> None:
     failed = machine.ask(Launch(spec=machine.spec("c1", "true", **fields)), LaunchFailed)

@@ -23,6 +23,7 @@ from containerizer.kernel import STEPS, RecordingKernel
 from containerizer.messages import Limitation
 from containerizer.plan import LaunchPlan, User
 from containerizer.spec import ContainerSpec, Limits, Namespace, Root, RootKind, Volume, VolumeKind
+from containerizer.standard import steps_for
 from containerizer.steps import LinuxKernel
 
 
@@ -116,6 +117,31 @@ def test_a_container_without_a_mount_namespace_mounts_nothing(tmp_path: Path) ->
     plan = plan_for(one, *(cls(host()) for cls in (MountNamespace, Filesystem, PidNamespace, MaskedPaths)))
     assert plan.mounts == []
     assert plan.namespaces == {Namespace.PID}
+
+
+@pytest.mark.parametrize(
+    ("fields", "step"),
+    [
+        ({}, []),
+        ({"tty": True}, [("open_terminal", "/dev/pts/ptmx", 0, 0, 24, 80, "/dev/console")]),
+        ({"tty": True, "rows": 5, "debug": True}, [("open_terminal", "/dev/pts/ptmx", 0, 0, 5, 80, "")]),
+        ({"interactive": True}, [("open_pipes", [0], 0, 0)]),
+        ({"interactive": True, "stdout": "", "stderr": ""}, [("open_pipes", [0, 1, 2], 0, 0)]),
+        ({"stderr": ""}, [("open_pipes", [2], 0, 0)]),
+    ],
+)
+def test_terminal_and_pipes_are_made_inside(tmp_path: Path, fields: dict[str, Any], step: list[Any]) -> None:
+    parent = container(tmp_path)
+    one = container(tmp_path, id="c1.exec" if "debug" in fields else "c1", **fields)
+    one.parent = parent if "debug" in fields else None
+    plan = plan_for(one, MountNamespace(host()), Filesystem(host()))
+    assert steps_for(one, plan) == step
+
+
+def test_without_a_mount_namespace_a_terminal_is_the_hosts(tmp_path: Path) -> None:
+    one = container(tmp_path, tty=True)
+    ((name, multiplexer, *_, console),) = steps_for(one, plan_for(one))
+    assert (name, multiplexer, console) == ("open_terminal", str(Path("/dev/ptmx").resolve()), "")
 
 
 def test_an_overlay_needs_paths_that_the_kernel_can_read(tmp_path: Path) -> None:

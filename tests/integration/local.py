@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,20 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30.0) 
     while not condition():
         assert time.monotonic() < deadline, f"after {seconds} s: {what}"
         time.sleep(POLL_SECONDS)
+
+
+@contextlib.contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """A cluster, not started; stopped afterwards, its logs printed."""
+    work_dir = Path(tempfile.mkdtemp(prefix="kaon-", dir="/tmp"))
+    made = Cluster(work_dir)
+    try:
+        yield made
+    finally:
+        made.kaon("down", check=False)
+        for log in sorted((work_dir / "logs").glob("*.log")):
+            print(f"--- {log.name}\n{log.read_text(errors='replace')[-4000:]}")
+        shutil.rmtree(work_dir, ignore_errors=True)
 
 
 class Cluster:
