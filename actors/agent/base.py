@@ -76,6 +76,8 @@ class AgentBase(Actor[AgentState]):
         """Containers run on without it; attach to its successor."""
         if self.state.ready:
             log.warning("the containerizer is gone (%s); containers run on, attaching again", reason)
+        elif not self.state.containerizer_timer:
+            log.warning("no containerizer (%s); trying again", reason, extra={"limited_by": "no containerizer"})
         self.state.ready = False
         self.attach_later(None)
 
@@ -84,7 +86,7 @@ class AgentBase(Actor[AgentState]):
         if self.state.containerizer_timer:
             return
         if isinstance(answer, AskFailed):
-            log.debug("the containerizer does not answer: %s", answer.reason)
+            log.warning("no containerizer (%s); trying again", answer.reason, extra={"limited_by": "no containerizer"})
         delay = min(
             CONTAINERIZER_RETRY_SECONDS * 2.0**self.state.containerizer_attempts, CONTAINERIZER_RETRY_MAX_SECONDS
         )
