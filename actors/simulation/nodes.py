@@ -35,6 +35,7 @@ class NodeClock:
             self.now, self.call_at = base.now, base.call_at
         self.ticks = self.now
         self.epoch = 0.0
+        self.stands = True
 
     def _skewed_now(self) -> float:
         return self._since + self._offset + (self._base.now() - self._since) * self._rate
