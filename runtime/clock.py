@@ -10,6 +10,8 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Protocol
 
+import msgspec
+
 
 class Handle(Protocol):
     """Something scheduled that can be called off."""
@@ -58,13 +60,10 @@ class RealClock:
         return self.loop.call_at(when - self.epoch, callback)
 
 
-class _VirtualHandle:
+class _VirtualHandle(msgspec.Struct, eq=False):
     """An entry of a virtual clock's queue."""
 
-    __slots__ = ("callback",)
-
-    def __init__(self, callback: Callable[[], None] | None) -> None:
-        self.callback = callback
+    callback: Callable[[], None] | None
 
     def cancel(self) -> None:
         """Forget the callback; the queue skips the entry."""

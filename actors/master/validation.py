@@ -24,7 +24,7 @@ def id_problem(what: str, text: str) -> str:
         return f"{what} {text[:32]!r}... has {len(text.encode())} bytes, {MAX_ID_CHARACTERS} are allowed"
     if text in (".", ".."):
         return f"{what} {text!r} is the name of a directory: choose another"
-    if any(character in "/\\" or not character.isprintable() for character in text):
+    if "/" in text or "\\" in text or not text.isprintable():
         return f"{what} {text!r} has a slash, a backslash or a control character: leave it out"
     return ""
 
