@@ -271,8 +271,7 @@ class Containerizer(Machine):
 
     def _clean_when_alone(self, container_id: str) -> None:
         """Clean up once no nested container is left; those that are must go."""
-        below = container_id + NESTED
-        nested = [other for other in self.state.containers if other.startswith(below)]
+        nested = [other for other in self.state.containers if other.startswith(container_id + NESTED)]
         waiting = [other for other in nested if self.state.containers[other].phase is not Phase.ENDED]
         for other in waiting:
             self._destroy(other, 0.0)
