@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from containerizer.cgroups2.tree import find
@@ -245,6 +245,10 @@ class Work:
         return UpdateEnded(container_id=container_id, request=request, limits=limits, error=error)
 
     async def usage(self, container_ids: list[str], request: Request, now: float) -> UsageGathered:
+        """Answer a question about them."""
+        return UsageGathered(request=request, usages=tuple(await self.gather(container_ids, now)))
+
+    async def gather(self, container_ids: Iterable[str], now: float) -> list[ContainerUsage]:
         """Read the figures, other work in between: there may be thousands of files."""
         usages: list[ContainerUsage] = []
         for container_id in container_ids:
@@ -252,7 +256,7 @@ class Work:
             if container is not None and container_id in self._pidfds:
                 usages.append(self._lifecycle.usage(container, now))
                 await asyncio.sleep(0)
-        return UsageGathered(request=request, usages=tuple(usages))
+        return usages
 
 
 def _log_capabilities(host: HostCapabilities) -> None:

@@ -37,6 +37,7 @@ def containerizer(settings: Settings) -> None:
         )
         daemon.node.spawn(ContainerizerActor, "containerizer", ContainerizerState(config=config), FATAL)
         daemon.node.listen(containerizer_socket(runtime_dir))
+        daemon.serve_http()
 
     common = daemon_settings(settings, settings["name"], key)
     common.work_dir = common.work_dir / "containerizer"

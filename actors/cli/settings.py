@@ -86,6 +86,7 @@ CONTAINERIZER_FLAGS: Final = FlagTable(
     (
         Flag("name", "containerizer", STRING, "Id of its node: that of its key, a dot, and anything."),
         Flag("runtime_dir", None, PATH, "Short path for its socket and containers' state.", "Files", required=True),
+        _HTTP,
         Flag("isolation", "auto", LIST, "Isolators, separated by commas: see `kaon doctor`.", "Isolation"),
         Flag("cgroup", "", STRING, "cgroup v2 directory for containers; its own unless given.", "Isolation"),
         Flag("gpu_devices", "all", LIST, "GPUs to grant: all, none, or minor numbers and UUIDs.", "Isolation"),
