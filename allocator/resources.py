@@ -15,7 +15,7 @@ Laws, held by properties in the tests: ``+`` is commutative and associative; for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -86,6 +86,8 @@ class Resources(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             return self
         if self is other or self.items == other.items:
             return EMPTY
+        if _are_plain(self.items) and _are_plain(other.items):
+            return self._without_plain({resource.name: resource.scalar for resource in other.items})
         taken = {key_of(resource): resource for resource in other.items}
         rest: list[Resource] = []
         for resource in self.items:
@@ -97,11 +99,27 @@ class Resources(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             rest.append(resource)
         return Resources(tuple(rest))
 
+    def _without_plain(self, taken: Mapping[str, int]) -> Resources:
+        rest: list[Resource] = []
+        for resource in self.items:
+            left = resource.scalar - taken.get(resource.name, 0)
+            if left == resource.scalar:
+                rest.append(resource)
+            elif left > 0:
+                rest.append(Resource(resource.name, left))
+        return Resources(tuple(rest))
+
     def __contains__(self, other: object) -> bool:
         """Whether all of `other` is in here: ``task in offer``."""
         if not isinstance(other, Resources):
             return False
         if self is other or not other.items or self.items == other.items:
+            return True
+        if _are_plain(self.items) and _are_plain(other.items):
+            amounts = {resource.name: resource.scalar for resource in self.items}
+            for resource in other.items:  # noqa: SIM110  quicker than a generator
+                if amounts.get(resource.name, 0) < resource.scalar:
+                    return False
             return True
         held = {key_of(resource): resource for resource in self.items}
         for resource in other.items:
@@ -136,7 +154,8 @@ class Resources(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         totals: Quantities = {}
         for resource in self.items:
             if resource.scalar:
-                totals[resource.name] = totals.get(resource.name, 0) + resource.quantity
+                amount = resource.scalar if resource.copies == 1 else resource.quantity
+                totals[resource.name] = totals.get(resource.name, 0) + amount
         return totals
 
     def scalar(self, name: str) -> int:
@@ -290,8 +309,24 @@ def contains_quantities(left: Mapping[str, int], right: Mapping[str, int]) -> bo
     return all(left.get(name, 0) >= value for name, value in right.items())
 
 
-def _merged(resources: Iterable[Resource]) -> Resources:
+def _are_plain(resources: Sequence[Resource]) -> bool:
+    """Whether all are unreserved scalars and nothing special, as nearly always: then their names tell them apart."""
+    for resource in resources:
+        if (
+            not resource.scalar
+            or resource.reservations
+            or resource.disk is not None
+            or resource.shared
+            or resource.revocable
+        ):
+            return False
+    return True
+
+
+def _merged(resources: Sequence[Resource]) -> Resources:
     """Canonical form of any sequence of resources."""
+    if _are_plain(resources):
+        return _merged_plain(resources)
     merged: dict[Key, Resource] = {}
     for resource in resources:
         if resource.is_empty:
@@ -303,3 +338,12 @@ def _merged(resources: Iterable[Resource]) -> Resources:
     if len(values) > 1:
         values.sort(key=order_of)
     return Resources(tuple(values)) if values else EMPTY
+
+
+def _merged_plain(resources: Sequence[Resource]) -> Resources:
+    merged: dict[str, Resource] = {}
+    for resource in resources:
+        name = resource.name
+        present = merged.get(name)
+        merged[name] = resource if present is None else Resource(name, present.scalar + resource.scalar)
+    return Resources(tuple([merged[name] for name in sorted(merged)])) if merged else EMPTY

@@ -11,8 +11,13 @@ their process ids and start times.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
 from containerizer.attaching import Attaching
 from containerizer.errors import ContainerizerError
+from containerizer.messages import ContainerUsage
 from containerizer.processes import Process
 from containerizer.spec import ContainerSpec, Limits
 from containerizer.state import ContainerizerConfig, ContainerizerState, ContainerState
@@ -22,11 +27,15 @@ from runtime.actor import Edge, receive
 from runtime.message import EdgeFailed
 from runtime.pid import PID
 
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
 
 class ContainerizerActor(Attaching, Edge[ContainerizerState]):
     """A containerizer on a real machine. Whatever waits runs in :class:`containerizer.work.Work`, beside the turns."""
 
     _work: Work | None = None
+    _usages: Sequence[ContainerUsage] = ()
 
     def open(self) -> None:
         """Find out what this host can do, and what runs here already.
@@ -108,6 +117,16 @@ class ContainerizerActor(Attaching, Edge[ContainerizerState]):
     def forget(self, container_id: str) -> None:
         """See the base."""
         self.work.forget(container_id)
+
+    async def refresh(self) -> None:
+        """See `runtime.metrics`: read what containers use, for whoever looks at the metrics."""
+        self._usages = await self.work.gather([*self.state.containers], time.time())
+
+    def families(self) -> Iterator[Metric]:
+        """See `runtime.metrics`."""
+        from containerizer import usage_metrics  # only who is asked over HTTP pays for Prometheus's library
+
+        return usage_metrics.families(self._usages)
 
     @receive(EdgeFailed)
     def edge_failed(self, sender: PID, message: EdgeFailed) -> None:

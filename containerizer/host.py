@@ -6,13 +6,17 @@ import grp
 import os
 import pwd
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from containerizer import linux
 from containerizer.cgroups2.tree import Tree
 from containerizer.errors import InvalidSpec
+from containerizer.gpus import Found
 from containerizer.plan import User
+
+NOT_LOOKED_FOR: Final = Found(reason="not looked for")
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +26,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     cgroups  where containers get theirs
     hidden   directories that no container may look into, but for its own sandbox
     images_directory  for unpacked root file systems
+    gpus     that may be granted
     """
 
     kernel: str
@@ -32,9 +37,16 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     cgroups: Tree = Tree()
     hidden: tuple[str, ...] = ()
     images_directory: str = ""
+    gpus: Found = NOT_LOOKED_FOR
 
 
-def survey(*, hidden: tuple[str, ...] = (), cgroups: Tree | None = None, images_directory: str = "") -> Host:
+def survey(
+    *,
+    hidden: tuple[str, ...] = (),
+    cgroups: Tree | None = None,
+    images_directory: str = "",
+    gpus: Found = NOT_LOOKED_FOR,
+) -> Host:
     """Look at this machine."""
     return Host(
         kernel=os.uname().release,
@@ -44,6 +56,7 @@ def survey(*, hidden: tuple[str, ...] = (), cgroups: Tree | None = None, images_
         user_namespaces=Path("/proc/self/ns/user").exists(),
         hidden=hidden,
         images_directory=images_directory,
+        gpus=gpus,
         cgroups=cgroups or Tree(reason="not looked for"),
     )
 

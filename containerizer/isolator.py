@@ -64,6 +64,11 @@ class Isolator:
         self.host = host
 
     @classmethod
+    def applies(cls, host: Host) -> bool:
+        """Whether this host has what it is about: a host without GPUs lacks no isolator for them."""
+        return True
+
+    @classmethod
     def probe(cls, host: Host) -> Missing | None:
         """What this host lacks for it; None when it can work here."""
         return None

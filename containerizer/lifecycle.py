@@ -20,6 +20,7 @@ from containerizer.errors import ContainerizerError, Unsupported
 from containerizer.host import Host, find_user
 from containerizer.isolator import Container, Isolator, Report
 from containerizer.isolators import wanted
+from containerizer.isolators.gpu import NvidiaGpus
 from containerizer.launcher import Launcher
 from containerizer.messages import ContainerUsage, Limitation, Missing
 from containerizer.plan import LaunchPlan
@@ -48,7 +49,6 @@ CLEANUP_SECONDS: Final = 60.0
 
 _NOT_YET: Final = {
     "ports": "ports of the host are not led into containers",
-    "gpus": "GPUs are not granted to containers",
 }
 """What a spec can ask for and no isolator provides: asking is an error, not something to ignore."""
 
@@ -143,6 +143,10 @@ class Lifecycle:
             if getattr(spec, field):
                 raise Unsupported(f"{text}: leave {field} out of the spec")
         names = {isolator.name for isolator in self._isolators}
+        if spec.gpus and NvidiaGpus.name not in names:
+            lack = NvidiaGpus.probe(self._host)
+            why = lack.reason if lack is not None else f"start it with --isolation={NvidiaGpus.name}"
+            raise Unsupported(f"gpus is {spec.gpus}, and this agent grants none: {why}")
         for namespace in spec.namespaces or ():
             if f"namespaces/{namespace.value}" not in names:
                 raise Unsupported(
@@ -162,6 +166,7 @@ class Lifecycle:
             "MESOS_SANDBOX": sandbox,
             **({"TERM": DEFAULT_TERMINAL} if spec.tty else {}),
             **dict(spec.environment),
+            **plan.environment,
             **dict(spec.secrets),
             MARK: str(container.directory),
         }

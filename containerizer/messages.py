@@ -33,6 +33,7 @@ from __future__ import annotations
 import enum
 from typing import ClassVar
 
+from containerizer.gpus import Gpu
 from containerizer.spec import ContainerSpec, Limits, Record
 from runtime.message import Message, Overflow
 
@@ -63,6 +64,7 @@ class HostCapabilities(ContainerizerMessage, frozen=True, kw_only=True):
     kernel       release, as `uname -r`
     root         whether the containerizer is root
     cgroup_root  directory below which containers get their cgroups; empty where there is no usable cgroup v2
+    gpus         that can be granted
     """
 
     isolation: str
@@ -71,6 +73,7 @@ class HostCapabilities(ContainerizerMessage, frozen=True, kw_only=True):
     kernel: str = ""
     root: bool = False
     cgroup_root: str = ""
+    gpus: tuple[Gpu, ...] = ()
 
 
 class Describe(ContainerizerMessage, frozen=True, kw_only=True):

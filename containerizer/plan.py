@@ -52,6 +52,8 @@ class LaunchPlan(msgspec.Struct, kw_only=True):
     settling     after it; paths as the container sees them
     privileges   given up, in order: the last one takes the right to do the others
     last_steps   by the command's process alone: limits that must not bind the init
+    devices      beyond those that all have: name below /dev, major and minor number
+    shown        files of the host that a root of its own is given, read-only: path on the host and inside
     inspectable  the init's descriptors may be copied by its own user: there is no root to do it
     capabilities that the container's user has; None for what the kernel gives it
     """
@@ -71,6 +73,8 @@ class LaunchPlan(msgspec.Struct, kw_only=True):
     settling: list[Step] = msgspec.field(default_factory=list)
     privileges: list[Step] = msgspec.field(default_factory=list)
     last_steps: list[Step] = msgspec.field(default_factory=list)
+    devices: list[tuple[str, int, int]] = msgspec.field(default_factory=list)
+    shown: list[tuple[str, str]] = msgspec.field(default_factory=list)
     inspectable: bool = False
     capabilities: int | None = None
 

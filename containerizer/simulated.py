@@ -26,6 +26,7 @@ from typing import Final
 import msgspec
 
 from containerizer.events import CleanedUp, LaunchEnded, LimitReached, ProcessEnded, UpdateEnded, UsageGathered
+from containerizer.gpus import Gpu
 from containerizer.messages import (
     ContainerExited,
     ContainerUsage,
@@ -107,11 +108,13 @@ class SimulatedState(SimulatedStreamsState):
 
     unlaunchable  ids of containers whose launch fails, for tests of that
     programs      what commands do that are no shell's, by their whole text
+    gpus          that it grants; who has which is not kept
     """
 
     machine: dict[str, SimulatedContainer] = msgspec.field(default_factory=dict)
     unlaunchable: set[str] = msgspec.field(default_factory=set)
     programs: dict[str, Script] = msgspec.field(default_factory=dict)
+    gpus: int = 0
     next_process_id: int = 1000
 
 
@@ -123,7 +126,8 @@ class SimulatedContainerizer(SimulatedStreams):
     def started(self) -> None:
         """Nobody is attached yet, and what was under way in an earlier life has come to nothing."""
         state = self.state
-        state.host = HostCapabilities(isolation="simulated", kernel="simulated")
+        gpus = tuple(Gpu(uuid=f"GPU-{minor}", minor=minor) for minor in range(state.gpus))
+        state.host = HostCapabilities(isolation="simulated", kernel="simulated", gpus=gpus)
         state.agent = None
         state.recoveries = []
         state.repeating = False

@@ -19,6 +19,9 @@ from runtime.message import SECRET
 CONTAINER_ID_BYTES: Final = 200
 """Longest container id. It names directories; Mesos allows 242, we keep room for suffixes within 255."""
 
+NESTED: Final = "."
+"""Between the id of a container and what is its child's own: ``pod.web``."""
+
 NESTING_DEPTH: Final = 32
 """Deepest nesting, as in Mesos (`docs/nested-container-and-task-group.md`)."""
 
@@ -252,7 +255,7 @@ def parent_of(container_id: str) -> str:
 
 def is_nested_in(container_id: str, ancestor: str) -> bool:
     """Whether the one is below the other, at any depth."""
-    return container_id.startswith(ancestor + ".")
+    return container_id.startswith(ancestor + NESTED)
 
 
 def validate(spec: ContainerSpec) -> None:

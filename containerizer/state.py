@@ -23,12 +23,14 @@ class ContainerizerConfig(Record, frozen=True, kw_only=True):
     isolation          see :func:`containerizer.isolators.choose`
     hidden             directories that containers must not see, but for their own sandbox: agents' work directories
     cgroup             cgroup v2 directory to put containers below; empty to use the one this process is in
+    gpu_devices        which may be granted: see :func:`containerizer.gpus.choose_gpus`
     """
 
     runtime_directory: str
     isolation: tuple[str, ...] = (AUTO,)
     hidden: tuple[str, ...] = ()
     cgroup: str = ""
+    gpu_devices: tuple[str, ...] = ()
 
 
 class Phase(enum.Enum):

@@ -46,7 +46,7 @@ from containerizer.messages import (
     Usage,
     UsageReport,
 )
-from containerizer.spec import ContainerSpec, is_nested_in, validate, validate_limits
+from containerizer.spec import NESTED, ContainerSpec, is_nested_in, validate, validate_limits
 from containerizer.state import ContainerState, Phase, Recovery, launched_answer
 from runtime.actor import receive
 from runtime.message import Exited
@@ -272,7 +272,7 @@ class Containerizer(Machine):
 
     def _clean_when_alone(self, container_id: str) -> None:
         """Clean up once no nested container is left; those that are must go."""
-        nested = [other for other in self.state.containers if is_nested_in(other, container_id)]
+        nested = [other for other in self.state.containers if other.startswith(container_id + NESTED)]
         waiting = [other for other in nested if self.state.containers[other].phase is not Phase.ENDED]
         for other in waiting:
             self._destroy(other, 0.0)

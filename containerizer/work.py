@@ -11,15 +11,17 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from containerizer.cgroups2.tree import find
 from containerizer.errors import ContainerizerError, InvalidSpec, Unsupported
 from containerizer.events import CleanedUp, LaunchEnded, LimitReached, ProcessEnded, UpdateEnded, UsageGathered
+from containerizer.gpus import choose_gpus, find_gpus
 from containerizer.host import find_user, survey
 from containerizer.isolator import Container
 from containerizer.isolators import PLAIN, choose
+from containerizer.isolators.gpu import NvidiaGpus
 from containerizer.launcher import SOCKET_NAME, CommandError, Launcher
 from containerizer.lifecycle import Lifecycle
 from containerizer.messages import (
@@ -59,7 +61,9 @@ class Work:
         cgroups = find(config.cgroup, str(directory)) if set(config.isolation) != {PLAIN} else None
         self._records = Records(directory)
         hidden = (*config.hidden, str(directory))
-        self._host = survey(hidden=hidden, cgroups=cgroups, images_directory=str(self._records.images_directory))
+        images = str(self._records.images_directory)
+        gpus = choose_gpus(find_gpus(), config.gpu_devices)
+        self._host = survey(hidden=hidden, cgroups=cgroups, images_directory=images, gpus=gpus)
         self.isolators, missing = choose(self._host, config.isolation)
         self._launcher = Launcher(loop, directory)
         self._lifecycle = Lifecycle(self._host, self.isolators, missing, self._launcher, self._records)
@@ -74,6 +78,7 @@ class Work:
             kernel=self._host.kernel,
             root=self._host.root,
             cgroup_root=self._host.cgroups.path,
+            gpus=gpus.gpus if NvidiaGpus.name in names else (),
         )
         _log_capabilities(self.capabilities)
 
@@ -240,6 +245,10 @@ class Work:
         return UpdateEnded(container_id=container_id, request=request, limits=limits, error=error)
 
     async def usage(self, container_ids: list[str], request: Request, now: float) -> UsageGathered:
+        """Answer a question about them."""
+        return UsageGathered(request=request, usages=tuple(await self.gather(container_ids, now)))
+
+    async def gather(self, container_ids: Iterable[str], now: float) -> list[ContainerUsage]:
         """Read the figures, other work in between: there may be thousands of files."""
         usages: list[ContainerUsage] = []
         for container_id in container_ids:
@@ -247,7 +256,7 @@ class Work:
             if container is not None and container_id in self._pidfds:
                 usages.append(self._lifecycle.usage(container, now))
                 await asyncio.sleep(0)
-        return UsageGathered(request=request, usages=tuple(usages))
+        return usages
 
 
 def _log_capabilities(host: HostCapabilities) -> None:

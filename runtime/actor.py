@@ -22,13 +22,15 @@ exception leaves behind is nothing: the turn's effects are void and the supervis
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeAlias, TypeVar, get_args, get_origin
 
 import msgspec
+from msgspec.structs import astuple, replace
 
 from runtime.effects import After, Ask, Cancel, Effect, Link, Persist, Reply, Request, Send, Spawn, Stop, TimerId
 from runtime.errors import ActorError, KaonError
@@ -36,9 +38,18 @@ from runtime.message import EdgeFailed, Exited, Message, Started
 from runtime.pid import PID
 from runtime.supervision import Supervision
 
+_SHARED: Final = frozenset({str, int, float, bool, bytes, type(None), PID})
+"""Types of values that never change, and need no copies."""
+
 
 class State(msgspec.Struct, kw_only=True):
     """Base of an actor's state: all of it in one struct, so that it can be written, compared and replayed."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Each life of an actor begins with a copy: command tasks have an actor each."""
+        own = zip(self.__struct_fields__, astuple(self), strict=True)
+        copies = {name: copy.deepcopy(value, memo) for name, value in own if type(value) not in _SHARED}
+        return replace(self, **copies)
 
 
 S = TypeVar("S", bound=msgspec.Struct)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Protocol
 
+import msgspec
+
 
 class Handle(Protocol):
     """Something scheduled that can be called off."""
@@ -22,10 +24,12 @@ class Clock(Protocol):
     """Tells the time and calls back; one thread only.
 
     ticks, epoch  ``ticks() + epoch`` is ``now()`` at half its cost, for whoever asks before and after each turn
+    stands        time passes between turns only
     """
 
     ticks: Callable[[], float]
     epoch: float
+    stands: bool
 
     def now(self) -> float:
         """Seconds since the Unix epoch; never goes back within a process."""
@@ -42,6 +46,7 @@ class RealClock:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.stands = False
         self.ticks = time.monotonic
         self.epoch = time.time() - time.monotonic()
         self.call_soon: Callable[[Callable[[], None]], object] = loop.call_soon
@@ -55,13 +60,10 @@ class RealClock:
         return self.loop.call_at(when - self.epoch, callback)
 
 
-class _VirtualHandle:
+class _VirtualHandle(msgspec.Struct, eq=False):
     """An entry of a virtual clock's queue."""
 
-    __slots__ = ("callback",)
-
-    def __init__(self, callback: Callable[[], None] | None) -> None:
-        self.callback = callback
+    callback: Callable[[], None] | None
 
     def cancel(self) -> None:
         """Forget the callback; the queue skips the entry."""
@@ -75,6 +77,7 @@ class VirtualClock:
         self._now = start
         self.ticks = self.now
         self.epoch = 0.0
+        self.stands = True
         self._queue: list[tuple[float, int, _VirtualHandle]] = []
         self._soon: deque[tuple[int, Callable[[], None]]] = deque()
         self._order = itertools.count()

@@ -144,6 +144,7 @@ class HttpEndpoint(Edge[EndpointState]):
 
     async def _metrics(self, request: web.Request) -> web.Response:
         """In Prometheus's text format."""
+        await self.metrics_of_node.refresh()
         return web.Response(body=self.metrics_of_node.text(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _snapshot(self, request: web.Request) -> web.Response:

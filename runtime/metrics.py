@@ -5,6 +5,9 @@ asks, between turns. There is no registry of the process: several nodes may live
 
 An actor is measured by a method ``metrics(self) -> Mapping[str, float]``, with Mesos's names: ``master/tasks_finished``
 becomes ``kaon_master_tasks_finished``. Whatever is no actor is added with :meth:`NodeMetrics.add`.
+
+What has labels comes from a method ``families(self) -> Iterable[Metric]``. An edge actor that must look at the world
+first has a coroutine ``refresh(self)``, which is awaited before it is asked.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, UnknownMetricFamily
@@ -57,6 +60,14 @@ class NodeMetrics:
         """Ask it no more; no error if there is none."""
         self._sources.pop(name, None)
 
+    async def refresh(self) -> None:
+        """Let the actors that must look first do so; to be awaited before `text`."""
+        for name, refresh in self._methods("refresh"):
+            try:
+                await refresh()
+            except Exception:  # noqa: BLE001  as for what they count
+                _log.exception("%s cannot look at what it measures", name, extra={"limited_by": name})
+
     def text(self) -> bytes:
         """Everything, in Prometheus's text format (`CONTENT_TYPE`)."""
         return generate_latest(self.registry)
@@ -84,14 +95,20 @@ class NodeMetrics:
         yield from _of_turns(self._node)
         for name, value in sorted(self._named().items()):
             yield UnknownMetricFamily(prometheus_name(name), name, value=value)
+        for name, families in self._methods("families"):
+            try:
+                yield from list(families())
+            except Exception:  # noqa: BLE001  as for what they count
+                _log.exception("%s cannot say its metrics; the others are shown", name, extra={"limited_by": name})
+
+    def _methods(self, method: str) -> list[tuple[str, Callable[[], Any]]]:
+        """Of the actors that have a method of that name."""
+        found = ((name, getattr(cell.actor, method, None)) for name, cell in self._node.cells.items())
+        return [(name, measure) for name, measure in found if callable(measure)]
 
     def _named(self) -> dict[str, float]:
         """The numbers of all actors that are measured, and of all sources."""
-        sources = dict(self._sources)
-        for name, cell in self._node.cells.items():
-            measure = getattr(cell.actor, "metrics", None)
-            if callable(measure):
-                sources[name] = measure
+        sources = {**self._sources, **dict(self._methods("metrics"))}
         named: dict[str, float] = {}
         for name, source in sources.items():
             try:

@@ -224,7 +224,8 @@ class Node:
         if not cell.scheduled and not cell.ended and cell.queue:
             cell.scheduled = True
             self.run_queue.append(cell)
-        self.wake()
+        if not self._pump_scheduled:
+            self.wake()
 
     def wake(self) -> None:
         """See to it that the run queue is looked at."""
@@ -255,7 +256,7 @@ class Node:
                 run_queue.append(cell)
             else:
                 cell.scheduled = False
-        if not self.failure:
+        if run_queue and not self.failure:
             self.wake()
 
     # The end --------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ class Turns:
         self._cells = node.cells
         self._run_queue = node.run_queue
         self._routes = node.peers.routes
-        self._ticks, self._epoch = node.clock.ticks, node.clock.epoch
+        self._ticks, self._epoch, self._stands = node.clock.ticks, node.clock.epoch, node.clock.stands
         self._own = node.identity.node
         self._incarnation = node.identity.incarnation
 
@@ -45,7 +45,7 @@ class Turns:
         actor = cell.actor
         handlers = cell.handlers
         pid = cell.pid
-        ticks, epoch = self._ticks, self._epoch
+        ticks, epoch, stands = self._ticks, self._epoch, self._stands
         record = node.record
         observe = node.observe
         next_delivery = queue.popleft
@@ -70,7 +70,7 @@ class Turns:
                     else:
                         actor.unhandled(sender, message)
                 effects = actor._outbox
-                ended = ticks() + epoch
+                ended = started if stands else ticks() + epoch
                 if effects:
                     actor._outbox = []
                     _, _, trace, span, parent, _, received = delivery
@@ -172,24 +172,24 @@ class Turns:
     def apply_other(self, cell: Cell, turn: Turn, effect: Effect) -> None:
         """Everything but Send. Of what was held while its actor ended, only words to others are left."""
         node = self._node
-        if isinstance(effect, Reply):
+        if type(effect) is Reply:
             request = effect.request
             self._transmit(cell, turn, request.sender, effect.message, self.new_span(), request.span)
-        elif isinstance(effect, Ask):
+        elif type(effect) is Ask:
             self._ask(cell, turn, effect)
-        elif isinstance(effect, Stop):
+        elif type(effect) is Stop:
             node.lifecycle.stop(cell, effect)
-        elif cell.closed or isinstance(effect, Persist):
+        elif cell.closed or type(effect) is Persist:
             return
-        elif isinstance(effect, After):
+        elif type(effect) is After:
             self._set_timer(cell, turn, effect)
-        elif isinstance(effect, Cancel):
+        elif type(effect) is Cancel:
             timer = cell.timers.pop(effect.timer, None)
             if timer is not None:
                 timer.cancel()
-        elif isinstance(effect, Link):
+        elif type(effect) is Link:
             node.links.link(cell, effect.pid)
-        elif isinstance(effect, Spawn):
+        elif type(effect) is Spawn:
             node.lifecycle.spawn(effect, cell)
 
     def _ask(self, cell: Cell, turn: Turn, effect: Ask) -> None:

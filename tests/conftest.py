@@ -29,6 +29,7 @@ def has_zookeeper() -> bool:
 NEEDS: Final[dict[str, tuple[str, Callable[[], bool]]]] = {
     "root": ("needs root", lambda: os.geteuid() == 0),
     "cgroup2": ("needs cgroup v2: run it with scripts/with-cgroup2", has_cgroup2),
+    "gpu": ("needs an NVIDIA GPU", lambda: Path("/dev/nvidiactl").exists()),
     "zookeeper": ("needs ZooKeeper: scripts/setup installs it", has_zookeeper),
 }
 """Marker: why its tests are skipped, and whether this machine has what they need."""

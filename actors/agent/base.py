@@ -11,6 +11,7 @@ from actors.agent.events import TryContainerizer
 from actors.agent.records import AgentRecord
 from actors.agent.state import AgentState, Executor
 from actors.messages.records import AgentInfo, Reason, Source, TaskState, TaskStatus
+from allocator.resources import EMPTY, Resources
 from runtime.actor import Actor
 from runtime.message import AskFailed, Message
 from runtime.pid import PID
@@ -61,7 +62,7 @@ class AgentBase(Actor[AgentState]):
         settings = self.state.settings
         return AgentInfo(
             hostname=settings.hostname,
-            resources=settings.resources,
+            resources=settings.resources + self.own_gpus(),
             agent_id=self.state.agent_id,
             attributes=settings.attributes,
             address=settings.address,
@@ -75,6 +76,8 @@ class AgentBase(Actor[AgentState]):
         """Containers run on without it; attach to its successor."""
         if self.state.ready:
             log.warning("the containerizer is gone (%s); containers run on, attaching again", reason)
+        elif not self.state.containerizer_timer:
+            log.warning("no containerizer (%s); trying again", reason, extra={"limited_by": "no containerizer"})
         self.state.ready = False
         self.attach_later(None)
 
@@ -83,12 +86,18 @@ class AgentBase(Actor[AgentState]):
         if self.state.containerizer_timer:
             return
         if isinstance(answer, AskFailed):
-            log.debug("the containerizer does not answer: %s", answer.reason)
+            log.warning("no containerizer (%s); trying again", answer.reason, extra={"limited_by": "no containerizer"})
         delay = min(
             CONTAINERIZER_RETRY_SECONDS * 2.0**self.state.containerizer_attempts, CONTAINERIZER_RETRY_MAX_SECONDS
         )
         self.state.containerizer_attempts += 1
         self.state.containerizer_timer = self.after(delay, TryContainerizer())
+
+    def own_gpus(self) -> Resources:
+        """The GPUs that the containerizer can grant, unless the agent was told how many to offer."""
+        if not self.state.gpus or self.state.settings.resources.scalar("gpus"):
+            return EMPTY
+        return Resources.scalar_only(gpus=self.state.gpus)
 
     def executor_in(self, container_id: str) -> Executor | None:
         """The executor whose container that is."""

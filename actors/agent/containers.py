@@ -38,6 +38,7 @@ class Containers(Registration):
             return
         self.state.containerizer = sender
         self.state.not_isolated = tuple(missing.what for missing in answer.host.missing)
+        self.state.gpus = len(answer.host.gpus)
         self.ask(
             self.state.settings.containerizer,
             Recover(containers=tuple(self.state.containers)),

@@ -180,6 +180,9 @@ class Registration(Launching):
             log.warning("the master is gone (%s); tasks run on, looking for it", reason)
             self._lose_master()
             self.begin_registration()
+        elif self.state.master is not None:
+            where = self.state.master.node.partition("?")[0]
+            log.warning("no master at %s (%s); trying again", where, reason, extra={"limited_by": "no master"})
 
     def _lose_master(self) -> None:
         self.state.leader = None

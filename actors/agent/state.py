@@ -181,6 +181,7 @@ class AgentState(State):
     recovered          that has happened at least once: the agent may register
     containerizer_attempts, containerizer_timer  of the attachment
     not_isolated       what this host cannot isolate
+    gpus               that its containerizer can grant
     """
 
     settings: AgentSettings
@@ -201,6 +202,7 @@ class AgentState(State):
     containerizer_attempts: int = 0
     containerizer_timer: TimerId = 0
     not_isolated: tuple[str, ...] = ()
+    gpus: int = 0
     stopping: Stopping | None = None
 
     def executor(self, framework_id: str, executor_id: str) -> Executor | None:

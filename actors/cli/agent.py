@@ -25,6 +25,7 @@ from runtime.errors import ConfigurationError
 from runtime.flag_options import flag_options
 from runtime.flags import Settings
 from runtime.pid import PID
+from runtime.transport.zeromq.keys import MASTER_PRINCIPAL
 
 
 @click.command()
@@ -60,7 +61,7 @@ def agent(settings: Settings) -> None:
             daemon.end,
         )
 
-    run_daemon(daemon_settings(settings, settings["name"], key, keys), compose)
+    run_daemon(daemon_settings(settings, settings["name"], key, keys, relays=(MASTER_PRINCIPAL,)), compose)
 
 
 def _address(text: str) -> str:

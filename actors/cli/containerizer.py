@@ -33,9 +33,11 @@ def containerizer(settings: Settings) -> None:
             isolation=settings["isolation"],
             hidden=(str(settings["work_dir"]),),
             cgroup=settings["cgroup"],
+            gpu_devices=settings["gpu_devices"],
         )
         daemon.node.spawn(ContainerizerActor, "containerizer", ContainerizerState(config=config), FATAL)
         daemon.node.listen(containerizer_socket(runtime_dir))
+        daemon.serve_http()
 
     common = daemon_settings(settings, settings["name"], key)
     common.work_dir = common.work_dir / "containerizer"

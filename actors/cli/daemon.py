@@ -51,6 +51,7 @@ class DaemonSettings(msgspec.Struct, kw_only=True):
     work_dir   its own directory: journals, crash reports; made if missing, mode 0700
     key        proves who it is; None: insecure
     key_directory  public keys of those who may connect to it; None: only holders of its own key
+    operators  principals that may look into it (`runtime.tracing`); none: everybody who may connect
     http_host, http_port  of the HTTP endpoint; port 0 chooses one, None serves none
     log_format, log_level  see `runtime.logs`
     """
@@ -59,6 +60,7 @@ class DaemonSettings(msgspec.Struct, kw_only=True):
     work_dir: Path
     key: NodeKey | None = None
     key_directory: Path | None = None
+    operators: tuple[str, ...] = ()
     http_host: str = "127.0.0.1"
     http_port: int | None = None
     log_format: str = "text"
@@ -112,7 +114,7 @@ class Daemon:
         """Run until SIGTERM, SIGINT or a failure; returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop)
-        spawn_tracer(self.node, self._settings.work_dir)
+        spawn_tracer(self.node, self._settings.work_dir, operators=self._settings.operators)
         tune_collector()
         self._notifier.ready()
         await self._ended.wait()

@@ -7,6 +7,7 @@ import platform
 import resource
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import Final
 
 import click
@@ -37,10 +38,22 @@ def doctor(json_: bool) -> None:
     if json_:
         print_json(findings)
     else:
-        rows = ((found.subject, found.state, found.detail, found.mend or "-") for found in findings)
-        print_table(("SUBJECT", "STATE", "FOUND", "TO MEND IT"), rows, "nothing was looked at")
+        print_table(("SUBJECT", "STATE", "FOUND", "TO MEND IT"), rows(findings), "nothing was looked at")
     if any(found.state == "broken" for found in findings):
         raise click.exceptions.Exit(1)
+
+
+def rows(findings: Sequence[Finding]) -> list[tuple[str, str, str, str]]:
+    """Of the table: what is missing for one and the same reason is one row."""
+    subjects: dict[tuple[str, str, str], list[str]] = {}
+    for found in findings:
+        alike = found.subject if found.state == "ok" else found.detail
+        subjects.setdefault((alike, found.state, found.mend), []).append(found.subject)
+    details = {found.subject: found.detail for found in findings}
+    return [
+        (" ".join([names[0], *(name.rpartition("/")[2] for name in names[1:])]), state, details[names[0]], mend or "-")
+        for (_, state, mend), names in subjects.items()
+    ]
 
 
 def examine() -> list[Finding]:
@@ -78,10 +91,11 @@ def _open_files() -> Finding:
 
 def _isolation() -> list[Finding]:
     """What a containerizer would use here, and what it would do without."""
+    from containerizer.cgroups2.tree import look
     from containerizer.host import survey
     from containerizer.isolators import AUTO, choose
 
-    host = survey()
+    host = survey(cgroups=look())
     chosen, missing = choose(host, (AUTO,))
     user = "root" if host.root else "an ordinary user"
     found = [Finding("kernel", "ok", f"{host.kernel}, as {user}")]

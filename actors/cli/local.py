@@ -12,10 +12,7 @@ import msgspec
 import psutil
 
 from runtime.errors import KaonError
-from runtime.transport.zeromq.keys import add_node, authorise, own_key, read_key
-
-OPERATOR: Final = "operator"
-"""Principal of the tools, and of frameworks that are started by hand on this machine."""
+from runtime.transport.zeromq.keys import OPERATOR, add_node, authorise, own_key, read_key
 
 RESERVED_MEMORY_MIB: Final = 1024
 """Left to the system when an agent is not told what to offer (Mesos: `src/slave/containerizer/containerizer.cpp`)."""

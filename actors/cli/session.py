@@ -226,7 +226,7 @@ class Client(Edge[ClientState]):
         else:
             why = answer.reason if isinstance(answer, AskFailed) else str(answer)
             where = self.state.agent.node.partition("?")[0]
-            self._finish(1, f"the agent at {where} does not answer: {why}; is it running? (`kaon agents`)")
+            self._finish(1, f"the agent at {where} does not answer: {why}; `kaon agents` says how it is, its log why")
 
     def _finish(self, status: int, error: str = "") -> None:
         if not self.result.done():

@@ -11,7 +11,7 @@ from runtime.errors import ConfigurationError
 from runtime.flag_kinds import BOOLEAN, DURATION, INTEGER, LIST, PATH, STRING, choice, render_duration
 from runtime.flags import Flag, FlagTable, Settings
 from runtime.logs import FORMATS, LEVELS
-from runtime.transport.zeromq.keys import NodeKey, read_key
+from runtime.transport.zeromq.keys import OPERATOR, NodeKey, read_key
 
 RUNTIME_MODE: Final = 0o711
 """Of an agent's runtime directory: executors that run as another user reach their socket in it, and list nothing."""
@@ -21,6 +21,14 @@ _COMMON: Final = (
     Flag("insecure", "false", BOOLEAN, "No encryption, no authentication. For benchmarks.", "Security"),
     Flag("log_format", "text", choice(*FORMATS), "How log lines are written.", "Logs"),
     Flag("log_level", "info", choice(*LEVELS), "Least level of what is logged.", "Logs"),
+)
+
+_OPERATORS: Final = Flag(
+    "operators",
+    OPERATOR,
+    LIST,
+    "Principals that may look into the node with `kaon trace` and `kaon why`.",
+    "Security",
 )
 
 _HTTP: Final = Flag(
@@ -34,6 +42,7 @@ MASTER_FLAGS: Final = FlagTable(
         Flag("hostname", None, STRING, "What the master is called; this machine's name unless given.", "Network"),
         _HTTP,
         Flag("keys", None, PATH, "Key directory; below the work directory unless given.", "Security"),
+        _OPERATORS,
         Flag(
             "allocation_interval",
             "1secs",
@@ -77,8 +86,10 @@ CONTAINERIZER_FLAGS: Final = FlagTable(
     (
         Flag("name", "containerizer", STRING, "Id of its node: that of its key, a dot, and anything."),
         Flag("runtime_dir", None, PATH, "Short path for its socket and containers' state.", "Files", required=True),
+        _HTTP,
         Flag("isolation", "auto", LIST, "Isolators, separated by commas: see `kaon doctor`.", "Isolation"),
         Flag("cgroup", "", STRING, "cgroup v2 directory for containers; its own unless given.", "Isolation"),
+        Flag("gpu_devices", "all", LIST, "GPUs to grant: all, none, or minor numbers and UUIDs.", "Isolation"),
         Flag("key", None, PATH, "Key file that it shares with its agent.", "Security"),
         *_COMMON,
     ),
@@ -95,6 +106,7 @@ AGENT_FLAGS: Final = FlagTable(
         Flag("runtime_dir", None, PATH, "That of its containerizer.", "Files", required=True),
         Flag("key", None, PATH, "Key file, from `kaon keys add`.", "Security"),
         Flag("keys", None, PATH, "Directory of the tools' public keys that may read sandboxes.", "Security"),
+        _OPERATORS,
         Flag("resources", "", STRING, "To offer, such as 'cpus:4;mem:8192'; what is left out is found out.", "Offers"),
         Flag("attributes", "", STRING, "Such as 'rack:a;disk:ssd'.", "Offers"),
         *_COMMON,
@@ -102,14 +114,17 @@ AGENT_FLAGS: Final = FlagTable(
 )
 
 
-def daemon_settings(settings: Settings, node_id: str, key: NodeKey | None, keys: Path | None = None) -> DaemonSettings:
-    """What all daemons are told, from the flags that all have."""
+def daemon_settings(
+    settings: Settings, node_id: str, key: NodeKey | None, keys: Path | None = None, relays: tuple[str, ...] = ()
+) -> DaemonSettings:
+    """What all daemons are told, from the flags that all have. relays: principals that ask on behalf of operators."""
     host, port = _http(settings["http"]) if "http" in settings else ("", None)
     return DaemonSettings(
         node_id=node_id,
         work_dir=settings["work_dir"],
         key=key,
         key_directory=keys,
+        operators=(*settings["operators"], *relays) if key is not None and "operators" in settings else (),
         http_host=host,
         http_port=port,
         log_format=settings["log_format"],

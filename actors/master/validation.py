@@ -24,7 +24,7 @@ def id_problem(what: str, text: str) -> str:
         return f"{what} {text[:32]!r}... has {len(text.encode())} bytes, {MAX_ID_CHARACTERS} are allowed"
     if text in (".", ".."):
         return f"{what} {text!r} is the name of a directory: choose another"
-    if any(character in "/\\" or not character.isprintable() for character in text):
+    if "/" in text or "\\" in text or not text.isprintable():
         return f"{what} {text!r} has a slash, a backslash or a control character: leave it out"
     return ""
 
@@ -200,6 +200,8 @@ def _resources_problem(task: TaskInfo, available: Resources, executors: Mapping[
         if problem:
             return f"task {task.task_id!r}: {problem}"
     charge = task.resources + executor_charge(task, executors)
+    if charge.scalar("gpus") % 1000:
+        return f"task {task.task_id!r} uses {charge.scalar('gpus') / 1000:g} gpus: GPUs are granted whole"
     mixed = {item.name for item in charge.revocable().items} & {item.name for item in charge.non_revocable().items}
     if mixed:
         return f"task {task.task_id!r} mixes revocable and other {min(mixed)}: use one kind"

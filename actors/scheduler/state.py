@@ -45,7 +45,7 @@ class Connection(msgspec.Struct, kw_only=True):
     unacknowledged  updates that `update` was told and that wait for `acknowledge`, by uuid
     reconciling   tasks that the master was asked about and has not answered for
     suppressed    roles in which no offers are wanted
-    announced     those that the last subscription named: what was asked for while it was under way is said after it
+    announced     what subscriptions have named as such, each once: any of them may be what a master has taken
     linked        addresses of masters whose loss will be told
     attempt       count of subscriptions tried since the last that succeeded
     target        which of the masters is tried
@@ -65,7 +65,7 @@ class Connection(msgspec.Struct, kw_only=True):
     reconcile_attempt: int = 0
     reconcile_timer: TimerId | None = None
     suppressed: tuple[str, ...] = ()
-    announced: tuple[str, ...] = ()
+    announced: list[tuple[str, ...]] = msgspec.field(default_factory=list)
     linked: dict[PID, None] = msgspec.field(default_factory=dict)
     attempt: int = 0
     target: int = 0

@@ -54,7 +54,8 @@ class Subscriber(Actor[S]):
             connection.linked[target] = None
             self.link(target)
         framework = msgspec.structs.replace(self.state.framework, framework_id=self.framework_id)
-        connection.announced = connection.suppressed
+        if connection.suppressed not in connection.announced:
+            connection.announced.append(connection.suppressed)
         self.send(target, Subscribe(framework=framework, suppressed_roles=connection.suppressed))
         self._subscribe_later()
 
@@ -99,10 +100,17 @@ class Subscriber(Actor[S]):
         return True
 
     def _catch_up_suppression(self) -> None:
-        """Say what `suppress` and `revive` could not while the subscription was on its way."""
+        """Say what `suppress` and `revive` could not while the subscription was on its way.
+
+        Several may have been on their way, to several masters, and the one that answers says not which it has taken:
+        it is told whatever one of them had otherwise.
+        """
         connection = self.state.connection
-        wanted = tuple(role for role in connection.announced if role not in connection.suppressed)
-        unwanted = tuple(role for role in connection.suppressed if role not in connection.announced)
+        named = dict.fromkeys(role for roles in connection.announced for role in roles)
+        wanted = tuple(role for role in named if role not in connection.suppressed)
+        unwanted = tuple(
+            role for role in connection.suppressed if any(role not in roles for roles in connection.announced)
+        )
         if wanted:
             self._call(Revive(framework_id=self.framework_id, roles=wanted))
         if unwanted:

@@ -29,12 +29,15 @@ class NodeClock:
         self._offset = offset_seconds
         self._rate = rate
         self._waiting: list[Callable[[], None]] | None = None
+        self.call_soon: Callable[[Callable[[], None]], object] = base.call_soon
+        """At the present time, or when the node goes on."""
         self.now: Callable[[], float] = self._skewed_now
         self.call_at: Callable[[float, Callable[[], None]], Handle] = self._skewed_call_at
         if offset_seconds == 0.0 and rate == 1.0:
             self.now, self.call_at = base.now, base.call_at
         self.ticks = self.now
         self.epoch = 0.0
+        self.stands = True
 
     def _skewed_now(self) -> float:
         return self._since + self._offset + (self._base.now() - self._since) * self._rate
@@ -42,21 +45,16 @@ class NodeClock:
     def _skewed_call_at(self, when: float, callback: Callable[[], None]) -> Handle:
         return self._base.call_at(self._since + (when - self._since - self._offset) / self._rate, callback)
 
-    def call_soon(self, callback: Callable[[], None], /) -> None:
-        """At the present time, or when the node goes on."""
-        if self._waiting is None:
-            self._base.call_soon(callback)
-        else:
-            self._waiting.append(callback)
-
     def pause(self) -> None:
         """Run nothing more of this node; twice is once."""
         if self._waiting is None:
             self._waiting = []
+            self.call_soon = self._waiting.append
 
     def resume(self) -> None:
         """Go on; no error for a node that was not paused."""
         waiting, self._waiting = self._waiting or [], None
+        self.call_soon = self._base.call_soon
         for callback in waiting:
             self._base.call_soon(callback)
 

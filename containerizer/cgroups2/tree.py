@@ -39,23 +39,33 @@ def find(wanted: str, runtime_directory: str) -> Tree:
     Its name has the runtime directory in it, so that several agents on a machine keep out of one another's way and a
     containerizer finds its own again.
     """
+    found = look(wanted)
+    if not found.path:
+        return found
+    own = Cgroup(Path(found.path))
+    digest = hashlib.sha256(os.fsencode(runtime_directory)).hexdigest()[:8]
+    tree = Cgroup(own.path / f"kaon-{digest}")
+    try:
+        _enable(own, found.controllers)
+        tree.make()
+        tree.enable(found.controllers)
+    except KernelError as error:
+        return Tree(reason=str(error), mend=_MEND)
+    return Tree(path=str(tree.path), controllers=found.controllers)
+
+
+def look(wanted: str = "") -> Tree:
+    """The cgroup below which `find` would make the tree, or why it could not. Changes nothing."""
     base = Path(wanted) if wanted else _own()
     if base is None or not (base / "cgroup.controllers").exists():
         return Tree(reason=f"no cgroup v2 is mounted{f' at {wanted}' if wanted else ''}", mend=_MEND)
-    own = Cgroup(base)
-    controllers = tuple(own.read("cgroup.controllers").split())
+    controllers = tuple(Cgroup(base).read("cgroup.controllers").split())
     if not {"cpu", "memory", "pids"} <= set(controllers):
         names = ", ".join(controllers) or "none"
         return Tree(reason=f"{base} has not the controllers cpu, memory and pids (has {names})", mend=_MEND)
-    digest = hashlib.sha256(os.fsencode(runtime_directory)).hexdigest()[:8]
-    tree = Cgroup(base / f"kaon-{digest}")
-    try:
-        _enable(own, controllers)
-        tree.make()
-        tree.enable(controllers)
-    except KernelError as error:
-        return Tree(reason=str(error), mend=_MEND)
-    return Tree(path=str(tree.path), controllers=controllers)
+    if not os.access(base, os.W_OK):
+        return Tree(reason=f"{base} belongs to another user", mend=_MEND)
+    return Tree(path=str(base), controllers=controllers)
 
 
 def _enable(base: Cgroup, controllers: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from containerizer.isolators.capabilities import Capabilities
 from containerizer.isolators.cgroups import CGROUPS
 from containerizer.isolators.disk import DiskUsage
 from containerizer.isolators.filesystem import Filesystem, MaskedPaths
+from containerizer.isolators.gpu import NvidiaGpus
 from containerizer.isolators.namespaces import (
     CgroupNamespace,
     IpcNamespace,
@@ -32,6 +33,7 @@ from containerizer.spec import ContainerSpec
 KNOWN: Final[tuple[type[Isolator], ...]] = (
     ProcessUsage,
     DiskUsage,
+    NvidiaGpus,
     *CGROUPS,
     MountNamespace,
     UserNamespace,
@@ -47,7 +49,8 @@ KNOWN: Final[tuple[type[Isolator], ...]] = (
     Capabilities,
     Seccomp,
 )
-"""In the order of their `prepare`: mounts need the namespace they are made in, and a root must stand before volumes."""
+"""In the order of their `prepare`: mounts need the namespace they are made in, a root must stand before volumes, and
+the list of devices must be complete before a program is made of it."""
 
 ENTRY_POINTS: Final = "kaon.isolators"
 """Group of entry points that name further isolators; they come after ours, in the order in which they are listed."""
@@ -75,7 +78,8 @@ def choose(host: Host, isolation: Sequence[str]) -> tuple[list[Isolator], list[M
     if ISOLATED in words:
         required |= {cls.name for cls in _NAMESPACES}
     if words & {AUTO, ISOLATED}:
-        classes = [*KNOWN, *(cls for cls in classes if cls not in KNOWN)]
+        applicable = [cls for cls in KNOWN if cls.applies(host) or cls in classes]
+        classes = [*applicable, *(cls for cls in classes if cls not in KNOWN)]
     elif PLAIN in words:
         classes = [*_PLAIN, *(cls for cls in classes if cls not in _PLAIN)]
     chosen: list[Isolator] = []

@@ -288,14 +288,20 @@ class Devices(CgroupIsolator):
         """The program is the cgroup's own: nothing is left of it when that is removed."""
         path = self.cgroup(container).path
         descriptor = os.open(path, os.O_DIRECTORY | os.O_RDONLY | os.O_CLOEXEC)
+        own = -1
         try:
             if self._loaded < 0:
                 self._loaded = devices.load(devices.DEFAULT)
-            devices.attach(descriptor, self._loaded)
+            if plan.devices:
+                more = [devices.Device(major=major, minor=minor) for _, major, minor in plan.devices]
+                own = devices.load([*devices.DEFAULT, *more])
+            devices.attach(descriptor, self._loaded if own < 0 else own)
         except OSError as error:
             raise KernelError(f"device program of {path}", error.errno or 0, error.strerror or str(error)) from None
         finally:
             os.close(descriptor)
+            if own >= 0:
+                os.close(own)
 
     def close(self) -> None:
         """Programs that are attached stay without this descriptor."""

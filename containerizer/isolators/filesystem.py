@@ -125,6 +125,7 @@ class Filesystem(Isolator):
                     plan.mounts.append(("bind", "", str(Path(path).resolve()), plan.root, path, True))
         plan.sandbox = spec.sandbox_inside
         plan.mounts.append(("bind", "", spec.sandbox, plan.root, spec.sandbox_inside, False))
+        plan.mounts.extend(("bind", "", source, plan.root, target, True) for source, target in plan.shown)
 
     async def cleanup(self, container: Container) -> None:
         """Mounts were the container's own and are gone with it; files are not."""
@@ -163,7 +164,7 @@ def _devices(container: Container, plan: LaunchPlan) -> Iterable[Step]:
         return
     built = str(_stage(container))
     yield ("mount", "dev", built, "tmpfs", _NO_SET_UID | linux.MS_NOEXEC, "mode=755,size=64k")
-    for name, major, minor in DEVICES:
+    for name, major, minor in (*DEVICES, *plan.devices):
         if Namespace.USER in plan.namespaces:
             yield ("bind", "", f"/dev/{name}", built, f"/{name}", False)
         else:

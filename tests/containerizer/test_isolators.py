@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,7 @@ from containerizer.isolators import KNOWN, choose
 from containerizer.isolators.cgroups import CgroupIsolator
 from containerizer.plan import LaunchPlan
 from containerizer.testing import check_isolator
-
-
-class PrivateVarTmp(Isolator):
-    """An isolator as an operator may write one: each container has a /var/tmp of its own."""
-
-    name = "example/private_var_tmp"
-
-    async def prepare(self, container: Container, plan: LaunchPlan) -> None:
-        plan.mounts.append(("cover", "/var/tmp", "mode=1777", [], False))
+from examples.var_tmp_isolator.var_tmp import PrivateVarTmp
 
 
 class Forgetful(Isolator):
@@ -63,17 +54,14 @@ def test_a_broken_isolator_is_found_out(tmp_path: Path) -> None:
         check_isolator(Forgetful(survey()), tmp_path)
 
 
-def test_an_isolator_of_somebody_else(tmp_path: Path) -> None:
-    check_isolator(PrivateVarTmp(survey()), tmp_path)
-
-
 @pytest.mark.root
-def test_an_isolator_by_entry_point(monkeypatch: pytest.MonkeyPatch, real: Callable[..., Any]) -> None:
-    def entry_points(*, group: str, name: str) -> list[EntryPoint]:
-        found = EntryPoint(name, f"{__name__}:PrivateVarTmp", group)
-        return [found] if name == PrivateVarTmp.name else []
-
-    monkeypatch.setattr("containerizer.isolators.entry_points", entry_points)
+def test_an_isolator_by_entry_point(monkeypatch: pytest.MonkeyPatch, real: Callable[..., Any], tmp_path: Path) -> None:
+    installed = tmp_path / "kaon_private_var_tmp-0.1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: kaon-private-var-tmp\nVersion: 0.1.0\n")
+    place = f"{PrivateVarTmp.__module__}:PrivateVarTmp"
+    (installed / "entry_points.txt").write_text(f"[kaon.isolators]\n{PrivateVarTmp.name} = {place}\n")
+    monkeypatch.syspath_prepend(tmp_path)
     chosen, _ = choose(survey(), ["auto", PrivateVarTmp.name])
     assert chosen[-1].name == PrivateVarTmp.name
     machine = real("auto", PrivateVarTmp.name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 
 import pytest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from runtime.actor import Actor, State, receive
@@ -40,6 +42,30 @@ class Broken(Actor[MasterState]):
         raise KeyError("no such task")
 
 
+class Sensor(Actor[MasterState]):
+    """Looks before it is asked, and has labels."""
+
+    def __init__(self, state: MasterState, pid: PID, seed: str) -> None:
+        super().__init__(state, pid, seed)
+        self.looked = 0
+
+    async def refresh(self) -> None:
+        self.looked += 1
+
+    def families(self) -> list[GaugeMetricFamily]:
+        family = GaugeMetricFamily("kaon_sensor", "What it saw.", labels=["place"])
+        family.add_metric(["attic"], self.looked)
+        return [family]
+
+
+class BlindSensor(Actor[MasterState]):
+    async def refresh(self) -> None:
+        raise OSError("no eyes")
+
+    def families(self) -> list[GaugeMetricFamily]:
+        raise KeyError("nothing seen")
+
+
 class World:
     def __init__(self, name: str = "m1") -> None:
         self.clock = VirtualClock()
@@ -55,6 +81,21 @@ class World:
             for family in text_string_to_metric_families(self.metrics.text().decode())
             for sample in family.samples
         }
+
+
+def test_actors_that_look_first_are_shown_by_label_and_blind_ones_hide_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    world.node.spawn(Sensor, "sensor", MasterState())
+    world.node.spawn(BlindSensor, "blind", MasterState())
+    world.clock.settle()
+    asyncio.run(world.metrics.refresh())
+    samples = world.samples()
+    assert samples["kaon_sensor attic"] == 1.0
+    assert samples["kaon_master_elected"] == 1.0
+    assert "blind cannot look" in caplog.text
+    assert "blind cannot say" in caplog.text
 
 
 def test_turns_mailboxes_and_actors_are_counted() -> None:

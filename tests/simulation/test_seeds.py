@@ -64,6 +64,11 @@ def test_a_seed_that_nobody_has_seen_holds(masters: int, number: int, capsys: py
             THREE_MASTERS,
             "a checker that held a scheduler to an id which its disk had failed to keep",
         ),
+        (
+            70_051,
+            Scenario(shape=ClusterShape(masters=3, settings=HASTY), only=(0, 4, 5, 7, 9, 11, 13, 14, 15, 16)),
+            "a scheduler whose revival went to another master than the one that leads, and which got no offers",
+        ),
     ],
 )
 def test_a_seed_that_once_found_a_bug_holds(seed: int, scenario: Scenario, what: str) -> None:

@@ -27,6 +27,12 @@ from zmq.utils import z85
 
 from runtime.errors import ConfigurationError
 
+MASTER_PRINCIPAL: Final = "master"
+"""Of the key that all masters of a cluster share."""
+
+OPERATOR: Final = "operator"
+"""Of the key of whoever runs a cluster: its tools, and frameworks that are started by hand."""
+
 AUTHORISED: Final = "authorised"
 """Folder of the public keys, within the key directory."""
 
@@ -88,7 +94,7 @@ def read_key(path: Path) -> NodeKey:
     return NodeKey(principal, _hex(path, fields, "public"), _hex(path, fields, "secret"), server)
 
 
-def own_key(directory: Path, principal: str = "master") -> NodeKey:
+def own_key(directory: Path, principal: str = MASTER_PRINCIPAL) -> NodeKey:
     """The key of a listening node, made on first use together with the directory.
 
     The `server` of it is its own public half: the masters of a cluster share one key and so prove one another. When
@@ -108,7 +114,7 @@ def own_key(directory: Path, principal: str = "master") -> NodeKey:
     return read_key(path)
 
 
-def add_node(directory: Path, principal: str, server_principal: str = "master") -> Path:
+def add_node(directory: Path, principal: str, server_principal: str = MASTER_PRINCIPAL) -> Path:
     """Authorise a new node; returns the file to hand to it: its secret and the masters' public key.
 
     Raises :class:`ConfigurationError` if there is a node of that name: revoke it first.

@@ -140,18 +140,18 @@ def acknowledgement(update: StatusUpdate) -> AcknowledgeUpdate:
 class Cluster:
     """Nodes ``m1`` (master), ``c1`` (containerizer) and ``a1`` (agent)."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, gpus: int = 0, resources: str = "cpus:8;mem:8192", **settings: Any) -> None:
         self.world = World(seed=7)
         self.settings = AgentSettings(
             hostname="a1",
-            resources=Resources.parse("cpus:8;mem:8192"),
+            resources=Resources.parse(resources),
             work_directory="/work_dir",
             containerizer=PID("containerizer", "simulated://c1"),
             master=PID("master", "simulated://m1"),
             executor_address="simulated://a1",
             **settings,
         )
-        self._machine = SimulatedState()
+        self._machine = SimulatedState(gpus=gpus)
         self.start_master()
         self.start_containerizer()
         self.start_agent()

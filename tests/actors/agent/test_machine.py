@@ -125,6 +125,11 @@ class Machine:
                 await asyncio.sleep(0.01)
         assert condition(), what
 
+    def is_acknowledged(self) -> bool:
+        """Whether the agent has heard that all its updates have arrived."""
+        frameworks = self.agent.frameworks.values()
+        return not any(stream.pending for framework in frameworks for stream in framework.streams.values())
+
     def order(self, message: Any) -> None:
         node = self.nodes["master"]
         node.post(node.pid("master"), Order(message=message))
@@ -230,6 +235,7 @@ def test_agent_that_starts_anew_takes_over_what_runs(on_machine: Runner) -> None
     async def body(machine: Machine) -> None:
         await machine.run(command_task(shell="echo $$; trap 'exit 9' TERM; while :; do sleep 0.05; done"))
         await machine.until(lambda: TaskState.RUNNING in machine.states("task-1"), "the task runs")
+        await machine.until(machine.is_acknowledged, "acknowledgements: what has none is told again")
         machine.master.agent = None
         await machine.nodes["agent"].stop(5.0)
         machine.start_agent()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from actors.agent.constants import REGISTRATION_BACKOFF_SECONDS
 from actors.messages.detection import MasterDetected
 from actors.messages.records import TaskState
@@ -24,6 +26,32 @@ def test_agent_registers_again_when_the_first_request_is_lost() -> None:
         cluster.world.run(seconds=3 * REGISTRATION_BACKOFF_SECONDS)
     assert len(lost) == 1
     assert cluster.agent.agent_id == AGENT_ID
+
+
+def test_gpus_of_the_containerizer_are_offered_unless_the_agent_was_told_how_many() -> None:
+    def offered(cluster: Cluster) -> int:
+        cluster.world.run(seconds=3 * REGISTRATION_BACKOFF_SECONDS)
+        return cluster.heard(RegisterAgent)[0].agent.resources.scalar("gpus")
+
+    assert offered(Cluster()) == 0
+    assert offered(Cluster(gpus=2)) == 2_000
+    assert offered(Cluster(gpus=2, resources="cpus:8;mem:8192;gpus:1")) == 1_000
+
+
+def test_what_is_not_there_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = Cluster()
+    cluster.world.crash("m1")
+    cluster.world.run(seconds=5.0)
+    assert "no master at simulated://m1 (unreachable" in caplog.text
+    cluster.crash_agent()
+    cluster.crash_containerizer()
+    cluster.start_agent()
+    cluster.world.run(seconds=5.0)
+    assert "no containerizer (unreachable" in caplog.text
+    cluster.start_master()
+    cluster.start_containerizer()
+    cluster.world.run(seconds=120.0)
+    assert cluster.agent.leader is not None
 
 
 def test_attempts_double_their_distance_up_to_a_minute() -> None:

@@ -73,3 +73,14 @@ def test_an_agent_that_cannot_be_asked_is_named(cluster: Cluster) -> None:
         assert "on localhost is disconnected: not asked" in shown.stderr
     finally:
         os.kill(agent, signal.SIGCONT)
+
+
+def test_only_operators_look_into_a_cluster(cluster: Cluster) -> None:
+    keys = cluster.work_dir / "keys"
+    guest = cluster.kaon("keys", "add", "guest", "--directory", str(keys)).stdout.strip()
+    connection = ("--master", f"tcp://127.0.0.1:{cluster.port}", "--key", guest)
+    assert cluster.kaon("agents", *connection).returncode == 0
+    for command in (("grep", "."), ("tail", "--seconds", "1"), ("record", "master", "--seconds", "1"), ("crashes",)):
+        refused = cluster.kaon("trace", *command, *connection, check=False)
+        assert refused.returncode == 1
+        assert "may not look into node master: ask with an operator's key" in refused.stderr

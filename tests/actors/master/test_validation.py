@@ -79,6 +79,7 @@ def test_a_plain_task_is_fine() -> None:
         (changed(resources=EMPTY), "uses no resources"),
         (changed(resources=Resources.parse("cpus:3;mem:64")), "only"),
         (changed(resources=Resources.parse("cpus:1;gpus:1")), "only"),
+        (changed(resources=Resources.scalar_only(cpus=1, gpus=0.5)), "uses 0.5 gpus: GPUs are granted whole"),
         (changed(resources=Resources.parse("cpus:1;ports:[10-11]")), "only"),
         (changed(kill_grace_seconds=-1.0), "kill_grace_seconds"),
         (changed(kill_grace_seconds=math.nan), "kill_grace_seconds"),

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from actors.messages.records import FrameworkInfo, TaskState
-from actors.messages.scheduling import Reconcile, SchedulerError, Subscribe
+from actors.messages.scheduling import Reconcile, Revive, SchedulerError, Subscribe
 from actors.scheduler.reconciliation import RECONCILE_BACKOFF_MAX_SECONDS, RECONCILE_INTERVAL_SECONDS
 from actors.scheduler.state import (
     FrameworkEnded,
@@ -103,6 +103,20 @@ def test_a_master_of_a_later_epoch_takes_over_and_one_of_an_earlier_does_not() -
     assert scheduler.state.connection.master == STRANGER
     assert scheduler.state.told == [("disconnected",), ("subscribed", "f1")]
     assert scheduler.state.connection.offers == {}
+
+
+def test_the_master_that_answers_hears_what_was_asked_for_since_its_own_subscription_left() -> None:
+    """One master is told that no offers are wanted, then another that they are, and the first leads after all."""
+    other = PID("master", "simulated://m2")
+    scheduler = make(Noting, NotedState(framework=FrameworkInfo(name="test"), masters=(ADDRESS, other)))
+    scheduler.suppress()
+    scheduler._outbox.clear()
+    assert sent(start(scheduler), Subscribe)[0].suppressed_roles == ("*",)
+    scheduler.revive()
+    scheduler._outbox.clear()
+    (again,) = sent(turn(scheduler, SubscribeAgain(), sender=scheduler.pid), Subscribe)
+    assert again.suppressed_roles == ()
+    assert sent(turn(scheduler, welcome(), sender=MASTER), Revive) == [Revive(framework_id="f1", roles=("*",))]
 
 
 def test_the_loss_of_the_master_voids_offers_and_keeps_tasks_and_id() -> None:

@@ -1,0 +1,1 @@
+"""An isolator of one's own: a private /var/tmp."""
