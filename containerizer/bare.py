@@ -7,7 +7,9 @@ half three.
 
 from __future__ import annotations
 
+import _socket
 import marshal
+import struct
 from _json import encode_basestring_ascii as quote
 from _signal import (  # type: ignore[import-not-found]
     SIG_BLOCK,
@@ -28,6 +30,9 @@ TYPE_CHECKING = False  # as type checkers know it, without importing typing
 if TYPE_CHECKING:
     from typing import Any
 
+_MSG_CMSG_CLOEXEC = 0x40000000
+_INT_BYTES = 4
+
 __all__ = [
     "SIGCHLD",
     "SIGKILL",
@@ -38,6 +43,8 @@ __all__ = [
     "SIG_SETMASK",
     "load",
     "pthread_sigmask",
+    "receive_with_files",
+    "send_with_files",
     "set_handler",
     "set_wakeup_fd",
     "sigwaitinfo",
@@ -58,3 +65,22 @@ def to_json(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join([f"{quote(name)}: {to_json(one)}" for name, one in value.items()]) + "}"
     return repr(value)
+
+
+def receive_with_files(connection: _socket.socket, size_bytes: int, count: int) -> tuple[bytes, list[int]]:
+    """A packet and the descriptors that came with it, `count` at most, which no program that is executed inherits.
+
+    `socket.recv_fds` would do, but until Python 3.13 it drops the flag that says so.
+    """
+    data, messages, _, _ = connection.recvmsg(size_bytes, _socket.CMSG_LEN(count * _INT_BYTES), _MSG_CMSG_CLOEXEC)
+    files: list[int] = []
+    for level, kind, content in messages:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            files.extend(struct.unpack(f"{len(content) // _INT_BYTES}i", content[: len(content) & -_INT_BYTES]))
+    return data, files
+
+
+def send_with_files(connection: _socket.socket, data: bytes, files: list[int]) -> None:
+    """Send a packet over a socket, and copies of these descriptors with it."""
+    rights = struct.pack(f"{len(files)}i", *files)
+    connection.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])

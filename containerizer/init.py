@@ -253,7 +253,7 @@ def _say_started(control: int, command: int, ends: dict[str, int]) -> None:
     if ends:
         connection = _socket.socket(fileno=control)
         try:
-            linux.send_with_files(connection, said, list(ends.values()))
+            bare.send_with_files(connection, said, list(ends.values()))
         finally:
             connection.detach()
     else:

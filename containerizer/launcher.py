@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
-from containerizer import bare, init, linux, zygote
+from containerizer import bare, init, zygote
 from containerizer.errors import ContainerizerError, LauncherError
 from containerizer.plan import LaunchPlan
 from containerizer.processes import Process, command_of, raise_descriptor_limit, start_time_of
@@ -114,7 +114,7 @@ class Launcher:
             await readable.wait()
         finally:
             self._loop.remove_reader(control)
-        return linux.receive_with_files(control, init.CONTROL_BYTES, init.ENDS)
+        return bare.receive_with_files(control, init.CONTROL_BYTES, init.ENDS)
 
     async def _gone(self, pidfd: int) -> None:
         """Wait for a killed init to be gone; it holds nothing that could keep it."""
@@ -266,7 +266,7 @@ class Launcher:
 
     def _receive(self, connection: socket.socket) -> None:
         try:
-            data, descriptors = linux.receive_with_files(connection, zygote.REQUEST_BYTES, 1)
+            data, descriptors = bare.receive_with_files(connection, zygote.REQUEST_BYTES, 1)
         except BlockingIOError:
             return
         except ConnectionError:

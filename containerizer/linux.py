@@ -124,8 +124,6 @@ _MADV_POPULATE_WRITE = 23
 
 SI_QUEUE = -1
 
-_MSG_CMSG_CLOEXEC = 0x40000000
-_INT_BYTES = 4
 _SIGINFO_BYTES = 128
 
 
@@ -245,25 +243,6 @@ def open_beneath(directory: int, path: str, flags: int, mode: int = 0) -> int:
     if result < 0 and ctypes.get_errno() == errno.ENOSYS and "/" not in path:
         return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=directory)
     return _check(result, path)
-
-
-def receive_with_files(connection: _socket.socket, size_bytes: int, count: int) -> tuple[bytes, list[int]]:
-    """A packet and the descriptors that came with it, `count` at most, which no program that is executed inherits.
-
-    `socket.recv_fds` would do, but until Python 3.13 it drops the flag that says so.
-    """
-    data, messages, _, _ = connection.recvmsg(size_bytes, _socket.CMSG_LEN(count * _INT_BYTES), _MSG_CMSG_CLOEXEC)
-    files: list[int] = []
-    for level, kind, content in messages:
-        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-            files.extend(struct.unpack(f"{len(content) // _INT_BYTES}i", content[: len(content) & -_INT_BYTES]))
-    return data, files
-
-
-def send_with_files(connection: _socket.socket, data: bytes, files: list[int]) -> None:
-    """Send a packet over a socket, and copies of these descriptors with it."""
-    rights = struct.pack(f"{len(files)}i", *files)
-    connection.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
 
 
 def _prctl(option: int, second: int = 0, third: int = 0) -> int:

@@ -111,7 +111,7 @@ class Zygote:
     def _answer(self, peer: _socket.socket) -> bool:
         """Serve one request; False when it was the last."""
         try:
-            data, descriptors = linux.receive_with_files(peer, REQUEST_BYTES, REQUEST_DESCRIPTORS)
+            data, descriptors = bare.receive_with_files(peer, REQUEST_BYTES, REQUEST_DESCRIPTORS)
         except ConnectionError:
             data, descriptors = b"", []
         if not data:
@@ -143,7 +143,7 @@ class Zygote:
             peer.send(marshal.dumps({"n": number, "error": str(error), "errno": error.errno or 0}))
             return
         try:
-            linux.send_with_files(peer, marshal.dumps({"n": number, "pid": pid}), [pidfd])
+            bare.send_with_files(peer, marshal.dumps({"n": number, "pid": pid}), [pidfd])
         finally:
             os.close(pidfd)
 
@@ -192,11 +192,11 @@ class Zygote:
                     os._exit(1)
                 if pid == 0:
                     return 0, -1
-                linux.send_with_files(theirs, marshal.dumps({}), [pidfd])
+                bare.send_with_files(theirs, marshal.dumps({}), [pidfd])
                 os._exit(0)
             os.close(between_pidfd)
             theirs.close()
-            data, received = linux.receive_with_files(ours, REQUEST_BYTES, 1)
+            data, received = bare.receive_with_files(ours, REQUEST_BYTES, 1)
         finally:
             ours.close()
             theirs.close()
