@@ -19,6 +19,9 @@ import struct
 
 from containerizer import bare, init, linux
 
+PATIENCE_SECONDS = 2.0
+"""For an init that rehearses: it takes a hundredth of a second, and if it is held up somewhere does without."""
+
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 _PRESENT = 1 << 63
@@ -36,13 +39,16 @@ def rehearse() -> list[tuple[int, int]]:
     pid, pidfd = linux.clone(0)
     if pid == 0:
         try:
-            os.close(reader)
+            # The zygote's lock and socket must not outlive it here.
+            linux.close_all_but({0, 1, 2, writer})
             os.write(writer, marshal.dumps(_watch_one()))
         finally:
             os._exit(0)
     os.close(pidfd)
     os.close(writer)
-    data = os.read(reader, init.CONTROL_BYTES)
+    data = b""
+    while piece := os.read(reader, init.CONTROL_BYTES):
+        data += piece
     os.close(reader)
     os.waitpid(pid, 0)
     found: list[tuple[int, int]] = bare.load(data) if data else []
@@ -57,6 +63,8 @@ def _watch_one() -> list[tuple[int, int]]:
     plan, status = os.memfd_create("plan"), os.memfd_create("status")
     os.write(plan, _plan())
     pid = -1
+    started = False
+    own.settimeout(PATIENCE_SECONDS)
     try:
         pid, pidfd = linux.clone(linux.CLONE_NEWNS if os.geteuid() == 0 else 0)
         if pid == 0:
@@ -75,6 +83,8 @@ def _watch_one() -> list[tuple[int, int]]:
         own.close()
         theirs.close()
         if pid > 0:
+            if not started:
+                os.kill(pid, bare.SIGKILL)
             os.waitpid(pid, 0)
 
 
