@@ -14,7 +14,6 @@ Standard library only: see :mod:`containerizer.zygote`.
 from __future__ import annotations
 
 import _socket
-import marshal
 import os
 import time
 
@@ -166,7 +165,7 @@ def _start_forked(kernel: steps.LinuxKernel, plan: dict[str, Any]) -> int:
                 getattr(kernel, step[0])(*step[1:])
             os.execvpe(plan["argv"][0], plan["argv"], environment)  # noqa: S606  no shell is wanted
         except (OSError, ValueError) as error:
-            os.write(writer, marshal.dumps((getattr(error, "errno", 0) or 0, str(error))))
+            os.write(writer, f"{getattr(error, 'errno', 0) or 0} {error}".encode(errors="surrogateescape"))
         finally:
             os._exit(127)
     os.close(writer)
@@ -174,8 +173,8 @@ def _start_forked(kernel: steps.LinuxKernel, plan: dict[str, Any]) -> int:
     os.close(reader)
     if failure:
         os.waitpid(command, 0)
-        number, text = bare.load(failure)
-        raise OSError(number, text)
+        number, _, text = failure.decode(errors="surrogateescape").partition(" ")
+        raise OSError(int(number), text)
     return command
 
 

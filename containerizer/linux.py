@@ -192,7 +192,6 @@ class HotPages:
     def __init__(self, ranges: list[tuple[int, int]]) -> None:
         self._ranges = ranges
         self._vector = ctypes.create_string_buffer(b"".join(struct.pack("@PN", *one) for one in ranges))
-        self._address = ctypes.addressof(self._vector)
         self._count = len(ranges)
         self._at_once = self._copy_at_once() >= 0
 
