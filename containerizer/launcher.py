@@ -92,7 +92,8 @@ class Launcher:
         received: list[int] = []
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_SECONDS):
-                await self._loop.sock_sendall(control, init.GO)
+                # The socket is new: there is room for a word.
+                control.send(init.GO)
                 answer, received = await self._receive_with_files(control)
         except TimeoutError:
             raise LauncherError(f"the container's init said nothing for {REPLY_TIMEOUT_SECONDS:.0f} s") from None
@@ -109,11 +110,11 @@ class Launcher:
 
     async def _receive_with_files(self, control: socket.socket) -> tuple[bytes, list[int]]:
         readable = asyncio.Event()
-        self._loop.add_reader(control, readable.set)
+        self._loop.add_reader(control.fileno(), readable.set)
         try:
             await readable.wait()
         finally:
-            self._loop.remove_reader(control)
+            self._loop.remove_reader(control.fileno())
         return bare.receive_with_files(control, init.CONTROL_BYTES, init.ENDS)
 
     async def _gone(self, pidfd: int) -> None:
@@ -129,8 +130,7 @@ class Launcher:
         plan_file = os.memfd_create("plan", os.MFD_CLOEXEC)
         opened = [plan_file]
         try:
-            with os.fdopen(os.dup(plan_file), "wb") as file:
-                file.write(plan.encode())
+            os.write(plan_file, plan.encode())
             if plan.cgroup:
                 opened.append(os.open(plan.cgroup, os.O_DIRECTORY | os.O_PATH | os.O_CLOEXEC))
             if plan.joined:

@@ -39,6 +39,7 @@ def rehearse() -> list[tuple[int, int]]:
     pid, pidfd = linux.clone(0)
     if pid == 0:
         try:
+            bare.set_wakeup_fd(-1)
             # The zygote's lock and socket must not outlive it here.
             linux.close_all_but({0, 1, 2, writer})
             os.write(writer, marshal.dumps(_watch_one()))

@@ -21,6 +21,7 @@ from containerizer.gpus import choose_gpus, find_gpus
 from containerizer.host import find_user, survey
 from containerizer.isolator import Container
 from containerizer.isolators import PLAIN, choose
+from containerizer.isolators.cgroups import Core
 from containerizer.isolators.gpu import NvidiaGpus
 from containerizer.launcher import SOCKET_NAME, CommandError, Launcher
 from containerizer.lifecycle import Lifecycle
@@ -103,7 +104,11 @@ class Work:
 
     def find(self) -> dict[str, ContainerState]:
         """Read what an earlier life has left, as the state that each container must be in."""
-        return {found.container_id: self._recognise(found) for found in self._records.read_all()}
+        states = {found.container_id: self._recognise(found) for found in self._records.read_all()}
+        for isolator in self.isolators:
+            if isinstance(isolator, Core):
+                isolator.destroy_strangers(set(states))
+        return states
 
     def _recognise(self, found: Found) -> ContainerState:
         spec = found.launch.spec

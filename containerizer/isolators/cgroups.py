@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import logging
 import os
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +21,8 @@ from containerizer.isolator import Container, Isolator, Report
 from containerizer.messages import Limitation, Missing
 from containerizer.plan import LaunchPlan
 from containerizer.spec import ContainerSpec, Limits
+
+_log = logging.getLogger(__name__)
 
 
 class CgroupIsolator(Isolator):
@@ -78,10 +82,19 @@ class Core(CgroupIsolator):
         text = self.cgroup(container).leaf.read("cgroup.procs")
         return {"processes": max(len(text.split()) - pids.INIT_PROCESSES, 0)}
 
-    def strangers(self, known: set[str]) -> list[Cgroup]:
-        """Cgroups in our tree of containers that nobody has records of."""
-        tree = Path(self.host.cgroups.path)
-        return [Cgroup(path) for path in sorted(tree.iterdir()) if path.is_dir() and path.name not in known]
+    def destroy_strangers(self, known: set[str]) -> None:
+        """End what runs in our tree of cgroups without a record, which somebody must have removed by hand.
+
+        known  ids that there are records of
+        A cgroup that the kernel is still emptying is removed at the next start.
+        """
+        outermost = {container_id.partition(".")[0] for container_id in known}
+        for path in sorted(Path(self.host.cgroups.path).iterdir()):
+            if path.is_dir() and path.name not in outermost:
+                _log.warning("nobody has a record of the container in %s: it is killed", path)
+                Cgroup(path).kill()
+                with contextlib.suppress(OSError):
+                    Cgroup(path).remove()
 
     def close(self) -> None:
         """The tree goes with the last container; EBUSY says that there are more."""

@@ -147,7 +147,9 @@ class MaskedPaths(Isolator):
     async def prepare(self, container: Container, plan: LaunchPlan) -> None:
         """A container that was given CAP_SYS_ADMIN could undo it, and was given it."""
         if Namespace.MOUNT in plan.namespaces:
-            plan.mounts.append(("lock", plan.inside("/sys")))
+            if not plan.root:
+                # In a root of its own it was bound read-only.
+                plan.mounts.append(("lock", "/sys"))
             plan.mounts.extend(("lock", plan.inside(path)) for path in LOCKED)
             plan.mounts.extend(("mask", plan.inside(path)) for path in MASKED)
 

@@ -88,6 +88,10 @@ class PidNamespace(_NamespaceIsolator):
             return
         plan.namespaces.add(Namespace.PID)
         if Namespace.MOUNT in plan.namespaces:
+            host_processes = ("bind", "", "/proc", plan.root, "/proc", False)
+            if host_processes in plan.mounts:
+                # Not even below its own, where who may unmount would come upon it.
+                plan.mounts.remove(host_processes)
             plan.mounts.append(("mount", "proc", plan.inside("/proc"), "proc", _HARMLESS, None))
 
 

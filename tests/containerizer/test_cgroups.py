@@ -219,3 +219,18 @@ def test_a_hundred_at_once(machine: Any, left: Callable[[Any], list[str]]) -> No
     for container_id in ids:
         machine.collect(container_id)
     assert left(machine) == []
+
+
+def test_what_runs_without_a_record_is_ended_at_the_next_start(machine: Any) -> None:
+    machine.launch("stranger", "sleep 600")
+    machine.launch("known", "sleep 600")
+    machine.launch("known.nested", "sleep 600")
+    process = machine.state.containers["stranger"].process
+    machine.forget()
+    (machine.runtime_directory / "containers" / "stranger").unlink()
+    machine.revive()
+    machine.wait_gone(process.pid)
+    assert set(machine.state.containers) == {"known", "known.nested"}
+    assert not machine.is_gone(machine.state.containers["known.nested"].process.pid)
+    machine.restart()
+    assert not cgroup_of(machine, "stranger").exists()
