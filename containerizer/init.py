@@ -96,6 +96,7 @@ def _live(plan_file: int, control: int, status_file: int) -> int:
         else:
             linux.forbid_inspection()
         os.umask(0o022)
+        linux.close_all_but({0, 1, 2, control, status_file, *kernel.ends.values(), max(kernel.terminal, 0)})
         doing = START
         command = _start_forked(kernel, plan) if plan["last_steps"] or kernel.terminal >= 0 else _start(plan)
     except (OSError, ValueError) as error:

@@ -23,6 +23,8 @@ _ABSENT = (FileNotFoundError, NotADirectoryError)
 class LinuxKernel:
     """:class:`containerizer.kernel.Kernel`, done for real, by a process whose umask takes nothing away.
 
+    Descriptors that a step has done with stay open: the init closes all of them at once, before it starts the command.
+
     ends      the containerizer's ends of what the command's standard files are, by name: ``terminal``, or ``input``,
               ``output`` and ``error``
     terminal  the command's end of its terminal; -1 for none
@@ -31,6 +33,7 @@ class LinuxKernel:
     def __init__(self) -> None:
         self.ends: dict[str, int] = {}
         self.terminal = -1
+        self._roots: dict[str, int] = {}
 
     def mount(self, source: str | None, target: str, filesystem: str | None, flags: int, data: str | None) -> None:
         """`man 2 mount`."""
@@ -43,6 +46,7 @@ class LinuxKernel:
     def pivot_root(self, new_root: str) -> None:
         """Make `new_root` the root, and detach the old one."""
         linux.pivot_root(new_root)
+        self._roots.clear()
 
     def bind(self, base: str, source: str, root: str, target: str, read_only: bool) -> None:
         """Show a file or directory in another place, below `root`, with all that is mounted on it.
@@ -50,42 +54,34 @@ class LinuxKernel:
         With `base` the source is looked for below that directory and no link is followed: whoever may write there must
         not choose what is shown. The target is looked for as a process in `root` would, and made if it is missing.
         """
-        opened: list[int] = []
         try:
             if base:
-                opened.append(os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-                opened.append(linux.open_beneath(opened[0], source, os.O_PATH))
-                opened.append(linux.clone_tree(opened[1]))
+                directory = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                tree = linux.clone_tree(linux.open_beneath(directory, source, os.O_PATH))
             else:
-                opened.append(linux.clone_tree(linux.HERE, source))
-            tree = opened[-1]
+                tree = linux.clone_tree(linux.HERE, source)
             if read_only:
                 linux.set_tree_attributes(tree, read_only=True)
-            opened.append(self._open_target(root or "/", target, tree))
-            linux.attach_tree(tree, opened[-1])
+            linux.attach_tree(tree, self._open_target(root or "/", target, tree))
         except OSError as error:
             what = f"bind({source} on {target}): {error.filename or ''}"
             raise OSError(error.errno, error.strerror, what) from None
-        finally:
-            for descriptor in opened:
-                os.close(descriptor)
 
     def _open_target(self, root: str, target: str, tree: int) -> int:
         """Where to mount `tree`; directories on the way are made one by one, so that no link leads out of `root`."""
-        base = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        base = self._roots.get(root, -1)
+        if base < 0:
+            base = self._roots[root] = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            try:
-                return linux.open_in_root(base, target, os.O_PATH)
-            except OSError as error:
-                if error.errno != errno.ENOENT:
-                    raise
-            directory = stat.S_ISDIR(os.fstat(tree).st_mode)
-            parts = [part for part in target.split("/") if part]
-            for depth in range(1, len(parts) + 1):
-                self._make_entry(base, parts[:depth], directory=directory or depth < len(parts))
             return linux.open_in_root(base, target, os.O_PATH)
-        finally:
-            os.close(base)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+        directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+        parts = [part for part in target.split("/") if part]
+        for depth in range(1, len(parts) + 1):
+            self._make_entry(base, parts[:depth], directory=directory or depth < len(parts))
+        return linux.open_in_root(base, target, os.O_PATH)
 
     def _make_entry(self, base: int, parts: list[str], *, directory: bool) -> None:
         parent = linux.open_in_root(base, "/" + "/".join(parts[:-1]), os.O_PATH | os.O_DIRECTORY)
@@ -106,11 +102,8 @@ class LinuxKernel:
             tree = linux.clone_tree(linux.HERE, path)
         except _ABSENT:
             return
-        try:
-            linux.set_tree_attributes(tree, read_only=True)
-            linux.attach_tree(tree, linux.HERE, path)
-        finally:
-            os.close(tree)
+        linux.set_tree_attributes(tree, read_only=True)
+        linux.attach_tree(tree, linux.HERE, path)
 
     def lock_all(self, path: str) -> None:
         """Make the mounts at `path` and all below it read-only where they are."""
