@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import grp
 import os
 import pwd
@@ -72,7 +73,7 @@ def find_user(name: str) -> User:
     Raises :class:`InvalidSpec` for a user that does not exist, or that this process may not become.
     """
     if not name:
-        return User(os.geteuid(), os.getegid(), tuple(os.getgroups()), _home_of(os.geteuid()))
+        return _own_user()
     try:
         entry = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
     except (KeyError, OverflowError):
@@ -85,6 +86,12 @@ def find_user(name: str) -> User:
     if os.geteuid() != 0 and user.uid != os.geteuid():
         raise InvalidSpec(f"user {name!r}: a containerizer that is not root runs everything as its own user")
     return user
+
+
+@functools.cache
+def _own_user() -> User:
+    """Who runs this process, which does not change."""
+    return User(os.geteuid(), os.getegid(), tuple(os.getgroups()), _home_of(os.geteuid()))
 
 
 def _home_of(uid: int) -> str:
