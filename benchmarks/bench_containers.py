@@ -77,6 +77,12 @@ LIMITS_OF_FIGURES = (
     ("limitation_ms_pids", 100.0),
 )
 
+GUEST_SECONDS = 3600
+"""For all of it in a kernel that has to be booted first: a soak of 2,000 takes some minutes there."""
+
+PACKAGES = {"crun": "crun", "bwrap": "bubblewrap"}
+"""Programs that are compared, and the Debian packages that have them."""
+
 
 class Ours:
     """A containerizer's machine side, without the actor: crun is no actor either."""
@@ -298,7 +304,7 @@ async def measure(rounds: int, soak: int) -> dict[str, Any]:
         rate = await ours.rate(rounds * 4)
         memory = await ours.memory()
         with BusyParent():
-            busy = await compare(programs, max(rounds // 3, 3))
+            busy = await compare(programs, max(rounds // 2, 3))
             if soak:
                 await ours.rate(soak)
         ours.work.close()
@@ -328,8 +334,12 @@ def main() -> int:
     parser.add_argument("--here", action="store_true", help="on this kernel, with cgroup v2 or without")
     arguments = parser.parse_args()
     if not arguments.here and not find("", "/bench").path:
-        command = [str(ROOT / "scripts" / "with-cgroup2"), "--", sys.executable, *sys.argv, "--here"]
+        script = ROOT / "scripts" / "with-cgroup2"
+        command = [str(script), f"--timeout={GUEST_SECONDS}", "--", sys.executable, *sys.argv, "--here"]
         return subprocess.run(command, check=False).returncode
+    for program, package in PACKAGES.items():
+        if shutil.which(program) is None:
+            print(f"{program} is absent, and is not compared: apt-get install {package}", file=sys.stderr)
     figures = asyncio.run(measure(arguments.rounds, arguments.soak))
     for name, value in figures.items():
         print(f"{name:32} {value}")

@@ -13,12 +13,12 @@ Standard library only: see :mod:`containerizer.zygote`.
 # pathlib would cost every container a megabyte.
 from __future__ import annotations
 
-import json
+import _socket
+import marshal
 import os
-import signal
 import time
 
-from containerizer import linux, steps
+from containerizer import bare, linux, steps
 
 TYPE_CHECKING = False  # as type checkers know it, without importing typing
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ GO = b"go"
 START = "start"
 """What a failure names as its step when the command itself could not be executed."""
 
-CLOSE_INPUT = signal.SIGRTMAX
+CLOSE_INPUT: int = bare.SIGRTMAX
 """Queued, not killed with (`man 3 sigqueue`), by the containerizer: nothing more comes on the command's standard input,
 of which this process holds an end so that it outlives the containerizer."""
 
@@ -43,7 +43,10 @@ KEPT = ("terminal", "input")
 ENDS = 3
 """At most, of one command: those of pipes for all three."""
 
-EVERY_SIGNAL = signal.valid_signals()
+hot_pages = linux.HotPages([])
+"""What every init writes to; found out by the zygote (:mod:`containerizer.rehearsal`)."""
+
+EVERY_SIGNAL = bare.valid_signals()
 """Made once, in the zygote."""
 
 _SETUP_FAILED = 125
@@ -53,18 +56,17 @@ _SETUP_FAILED = 125
 def run(plan_file: int, control: int, status_file: int, standard: list[int]) -> None:
     """Be a container's init, in a freshly cloned process; never returns.
 
-    plan_file    holds the plan as JSON: `id`, `steps`, `last_steps`, `argv`, `environment`, `whole`, `inspectable`
+    plan_file    holds the plan, see :meth:`containerizer.plan.LaunchPlan.encode`
     control      socket to the containerizer
     status_file  opened before privileges are given up, because nobody in a container may write beside it
     standard     descriptors of standard input, output and error
     """
     code = _SETUP_FAILED
+    hot_pages.copy()
     try:
         for number, descriptor in enumerate(standard):
             os.dup2(descriptor, number)
         linux.close_all_but({0, 1, 2, plan_file, control, status_file})
-        for descriptor in (plan_file, control, status_file):
-            os.set_inheritable(descriptor, False)
         code = _live(plan_file, control, status_file)
     except BaseException as error:  # noqa: BLE001  nothing may return into the zygote's frames
         _say(control, status_file, {"error": f"{type(error).__name__}: {error}", "errno": 0, "step": "init"})
@@ -73,11 +75,11 @@ def run(plan_file: int, control: int, status_file: int, standard: list[int]) -> 
 
 
 def _live(plan_file: int, control: int, status_file: int) -> int:
-    signal.pthread_sigmask(signal.SIG_BLOCK, EVERY_SIGNAL)
+    bare.pthread_sigmask(bare.SIG_BLOCK, EVERY_SIGNAL)
     # The zygote has set all others to their defaults before, and handles this one.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    bare.set_handler(bare.SIGCHLD, bare.SIG_DFL)
     os.setsid()
-    os.umask(0o022)
+    os.umask(0)
     linux.set_name("kaon-init")
     plan = _read_plan(plan_file)
     if os.read(control, CONTROL_BYTES) != GO:
@@ -94,12 +96,15 @@ def _live(plan_file: int, control: int, status_file: int) -> int:
             linux.allow_inspection()
         else:
             linux.forbid_inspection()
+        os.umask(0o022)
         doing = START
         command = _start_forked(kernel, plan) if plan["last_steps"] or kernel.terminal >= 0 else _start(plan)
     except (OSError, ValueError) as error:
         number = getattr(error, "errno", 0) or 0
         _say(control, status_file, {"error": str(error), "errno": number, "step": doing})
         return _SETUP_FAILED
+    # Where there is one processor the command has it first: what is to be told can wait for its first instructions.
+    os.sched_yield()
     _say_started(control, command, kernel.ends)
     os.close(control)
     _leave_standard_files()
@@ -114,9 +119,8 @@ def _live(plan_file: int, control: int, status_file: int) -> int:
 
 
 def _read_plan(plan_file: int) -> dict[str, Any]:
-    with os.fdopen(plan_file, "rb") as file:
-        file.seek(0)
-        plan: dict[str, Any] = json.loads(file.read())
+    plan: dict[str, Any] = bare.load(os.pread(plan_file, os.lseek(plan_file, 0, os.SEEK_END), 0))
+    os.close(plan_file)
     return plan
 
 
@@ -134,7 +138,7 @@ def _leave_standard_files() -> None:
 
 def _start(plan: dict[str, Any]) -> int:
     """Start the command as `vfork` does: the init's memory is not copied, and a failure to execute is an exception."""
-    environment = dict(plan["environment"])
+    environment = plan["environment"]
     os.environ["PATH"] = environment.get("PATH", os.defpath)
     return os.posix_spawnp(
         plan["argv"][0],
@@ -155,14 +159,14 @@ def _start_forked(kernel: steps.LinuxKernel, plan: dict[str, Any]) -> int:
                 os.login_tty(kernel.terminal)
             else:
                 os.setsid()
-            environment = dict(plan["environment"])
+            environment = plan["environment"]
             os.environ["PATH"] = environment.get("PATH", os.defpath)
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            bare.pthread_sigmask(bare.SIG_SETMASK, ())
             for step in plan["last_steps"]:
                 getattr(kernel, step[0])(*step[1:])
             os.execvpe(plan["argv"][0], plan["argv"], environment)  # noqa: S606  no shell is wanted
         except (OSError, ValueError) as error:
-            os.write(writer, json.dumps([getattr(error, "errno", 0) or 0, str(error)]).encode())
+            os.write(writer, marshal.dumps((getattr(error, "errno", 0) or 0, str(error))))
         finally:
             os._exit(127)
     os.close(writer)
@@ -170,7 +174,7 @@ def _start_forked(kernel: steps.LinuxKernel, plan: dict[str, Any]) -> int:
     os.close(reader)
     if failure:
         os.waitpid(command, 0)
-        number, text = json.loads(failure)
+        number, text = bare.load(failure)
         raise OSError(number, text)
     return command
 
@@ -178,13 +182,13 @@ def _start_forked(kernel: steps.LinuxKernel, plan: dict[str, Any]) -> int:
 def _supervise(command: int, input_end: int) -> int:
     """Reap and pass signals on until the command ends; its wait status. input_end: let go of when told to."""
     while True:
-        received = signal.sigwaitinfo(EVERY_SIGNAL)
+        received = bare.sigwaitinfo(EVERY_SIGNAL)
         caught = received.si_signo
         if caught == CLOSE_INPUT and received.si_code == linux.SI_QUEUE and input_end >= 0:
             os.close(input_end)
             input_end = -1
             continue
-        if caught != signal.SIGCHLD:
+        if caught != bare.SIGCHLD:
             try:
                 os.kill(command, caught)
             except OSError:
@@ -218,7 +222,7 @@ def _kill_rest() -> None:
             pids = [int(word) for word in file.read().split()]
         for pid in pids:
             try:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, bare.SIGKILL)
             except OSError:
                 # Another user's: it is waited for like the rest.
                 continue
@@ -239,15 +243,19 @@ def _write_status(status_file: int, wait_status: int) -> None:
 
 def _write_record(status_file: int, record: dict[str, Any]) -> None:
     """One line in one write, then synced: a reader takes a line that ends, and nothing else, for the truth."""
-    os.write(status_file, json.dumps({"status": record}).encode() + b"\n")
+    os.write(status_file, bare.to_json({"status": record}).encode() + b"\n")
     os.fsync(status_file)
 
 
 def _say_started(control: int, command: int, ends: dict[str, int]) -> None:
     """The command runs. `ends` go along; numbers of those that stay here too are said, for a later containerizer."""
-    said = json.dumps({"command": command, "ends": ends}).encode()
+    said = bare.to_json({"command": command, "ends": ends}).encode()
     if ends:
-        linux.send_with_files(control, said, list(ends.values()))
+        connection = _socket.socket(fileno=control)
+        try:
+            bare.send_with_files(connection, said, list(ends.values()))
+        finally:
+            connection.detach()
     else:
         os.write(control, said)
 
@@ -256,7 +264,7 @@ def _say(control: int, status_file: int, failure: dict[str, Any]) -> None:
     """Why the container did not come to life, to whoever listens and to disk."""
     try:
         _write_record(status_file, failure)
-        os.write(control, json.dumps(failure).encode())
+        os.write(control, bare.to_json(failure).encode())
     except OSError:
         # The containerizer is gone or the disk is full: the end of this process says enough.
         return

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import errno
 import json
+import marshal
 import os
 import signal
 import socket
@@ -21,7 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
-from containerizer import init, linux, zygote
+from containerizer import bare, init, zygote
 from containerizer.errors import ContainerizerError, LauncherError
 from containerizer.plan import LaunchPlan
 from containerizer.processes import Process, command_of, raise_descriptor_limit, start_time_of
@@ -113,7 +114,7 @@ class Launcher:
             await readable.wait()
         finally:
             self._loop.remove_reader(control)
-        return linux.receive_with_files(control, init.CONTROL_BYTES, init.ENDS)
+        return bare.receive_with_files(control, init.CONTROL_BYTES, init.ENDS)
 
     async def _gone(self, pidfd: int) -> None:
         """Wait for a killed init to be gone; it holds nothing that could keep it."""
@@ -157,7 +158,7 @@ class Launcher:
         number = self._last_request
         answered: asyncio.Future[tuple[dict[str, Any], list[int]]] = self._loop.create_future()
         self._replies[number] = answered
-        data = json.dumps({"op": operation, "n": number, **fields}).encode()
+        data = marshal.dumps({"op": operation, "n": number, **fields})
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_SECONDS):
                 # A packet goes whole or not at all; the queue is short, and the zygote drains it.
@@ -214,7 +215,7 @@ class Launcher:
     async def _greet(self, connection: socket.socket) -> dict[str, Any] | None:
         try:
             async with asyncio.timeout(START_TIMEOUT_SECONDS):
-                await self._loop.sock_sendall(connection, b'{"op": "hello"}')
+                await self._loop.sock_sendall(connection, marshal.dumps({"op": "hello"}))
                 answer = await self._loop.sock_recv(connection, zygote.REQUEST_BYTES)
         except ConnectionError:
             return None
@@ -223,7 +224,7 @@ class Launcher:
             raise LauncherError(
                 f"the zygote at {self._directory / SOCKET_NAME} does not answer: is it stopped? (kill -CONT or kill it)"
             ) from None
-        said: dict[str, Any] | None = json.loads(answer) if answer else None
+        said: dict[str, Any] | None = bare.load(answer) if answer else None
         return said
 
     async def _stop_zygote(self, connection: socket.socket, pid: int) -> None:
@@ -233,7 +234,7 @@ class Launcher:
         except ProcessLookupError:
             return
         try:
-            connection.send(b'{"op": "stop"}')
+            connection.send(marshal.dumps({"op": "stop"}))
             await self._gone(pidfd)
         finally:
             os.close(pidfd)
@@ -245,7 +246,7 @@ class Launcher:
                 sys.executable,
                 "-I",
                 "-S",
-                str(zygote.__file__),
+                zygote.PROGRAM,
                 str(self._directory),
                 str(raise_descriptor_limit()),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -265,7 +266,7 @@ class Launcher:
 
     def _receive(self, connection: socket.socket) -> None:
         try:
-            data, descriptors = linux.receive_with_files(connection, zygote.REQUEST_BYTES, 1)
+            data, descriptors = bare.receive_with_files(connection, zygote.REQUEST_BYTES, 1)
         except BlockingIOError:
             return
         except ConnectionError:
@@ -273,7 +274,7 @@ class Launcher:
         if not data:
             self._disconnected(connection)
             return
-        said = json.loads(data)
+        said = bare.load(data)
         answered = self._replies.get(said.get("n", 0))
         if answered is not None and not answered.done():
             answered.set_result((said, descriptors))
@@ -299,7 +300,7 @@ class Launcher:
         if stop_zygote:
             connection = connection or self._dial()
             if connection is not None:
-                connection.send(b'{"op": "stop"}')
+                connection.send(marshal.dumps({"op": "stop"}))
         if self._socket is not None:
             self._disconnected(self._socket)
         elif connection is not None:

@@ -125,7 +125,8 @@ class Lifecycle:
             process, pidfd, ends = await self._launcher.launch(plan, [journal, *standard.files], created)
             append(journal, Line(process=process))
         except BaseException:
-            await self.clean(container)
+            # An init that was killed may have started the command, and not have lived to say so.
+            await self.clean(container, sweep=container.process_id != 0 and not container.whole)
             self._records.remove(spec.id)
             raise
         else:

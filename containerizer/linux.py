@@ -12,22 +12,40 @@ Sources: the manual pages of section 2, `include/uapi/linux/{sched,mount,prctl,c
 # pathlib would cost every container a megabyte.
 from __future__ import annotations
 
-import array
+import _socket
 import ctypes
 import errno
 import fcntl
 import os
 import resource
-import signal
-import socket
 import struct
 
+from containerizer import bare
+
 _libc = ctypes.PyDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
+# Each is looked up here, in the zygote, and not in every container anew.
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+_prctl_ = _libc.prctl
+_mount = _libc.mount
+_umount2 = _libc.umount2
+_pivot_root = _libc.pivot_root
+_capset = _libc.capset
+_madvise = _libc.madvise
+_madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_setns = _libc.setns
+_unshare = _libc.unshare
+# Declared, an argument is converted in C; undeclared, it would take an object of its own for each call.
+_prctl_.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
+_mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+
+_name = ctypes.create_string_buffer(16)
+"""Made once, in the zygote: making a buffer makes a type."""
 
 # Numbers from 424 on are the same on every architecture (`include/uapi/asm-generic/unistd.h`).
 _SYS_PIDFD_SEND_SIGNAL = 424
 _SYS_CLONE3 = 435
+_SYS_PROCESS_MADVISE = 440
 _SYS_CLOSE_RANGE = 436
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
@@ -87,7 +105,11 @@ _OPEN_TREE_CLONE = 1
 _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
 _MOVE_MOUNT_F_EMPTY_PATH = 0x04
+_MOVE_MOUNT_T_SYMLINKS = 0x10
 _MOVE_MOUNT_T_EMPTY_PATH = 0x40
+
+HERE = -100
+"""`AT_FDCWD`: the working directory in place of an open one."""
 _MOUNT_ATTR_RDONLY = 0x01
 _MOUNT_ATTR_NOSUID = 0x02
 _MOUNT_ATTR_NODEV = 0x04
@@ -97,7 +119,11 @@ _SIOCGIFFLAGS = 0x8913
 _IFF_UP = 1
 
 
+_PIDFD_SELF = -10000
+_MADV_POPULATE_WRITE = 23
+
 SI_QUEUE = -1
+
 _SIGINFO_BYTES = 128
 
 
@@ -144,12 +170,12 @@ def clone(flags: int, cgroup: int = -1) -> tuple[int, int]:
     arguments = _CloneArguments(
         flags=flags | CLONE_PIDFD,
         pidfd=ctypes.addressof(pidfd),
-        exit_signal=0 if flags & CLONE_PARENT else signal.SIGCHLD,
+        exit_signal=0 if flags & CLONE_PARENT else bare.SIGCHLD,
     )
     if cgroup >= 0:
         arguments.flags |= CLONE_INTO_CGROUP
         arguments.cgroup = cgroup
-    result = _libc.syscall(_SYS_CLONE3, ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments)))
+    result = _syscall(_SYS_CLONE3, ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments)))
     if result < 0 and ctypes.get_errno() == errno.ENOSYS and not flags and cgroup < 0:
         result = os.fork()
         return (0, -1) if result == 0 else (result, os.pidfd_open(result))
@@ -157,27 +183,54 @@ def clone(flags: int, cgroup: int = -1) -> tuple[int, int]:
     return (0, -1) if result == 0 else (result, pidfd.value)
 
 
+class HotPages:
+    """Memory of this process that each of its clones will write to, to be copied at once.
+
+    ranges  addresses and lengths in bytes, whole pages
+    """
+
+    def __init__(self, ranges: list[tuple[int, int]]) -> None:
+        self._ranges = ranges
+        self._vector = ctypes.create_string_buffer(b"".join(struct.pack("@PN", *one) for one in ranges))
+        self._address = ctypes.addressof(self._vector)
+        self._count = len(ranges)
+        self._at_once = self._copy_at_once() >= 0
+
+    def _copy_at_once(self) -> int:
+        result: int = _syscall(_SYS_PROCESS_MADVISE, _PIDFD_SELF, self._vector, self._count, _MADV_POPULATE_WRITE, 0)
+        return result
+
+    def copy(self) -> None:
+        """For a clone to call first of all. Where the kernel cannot do it, pages are copied as they are touched."""
+        if self._at_once:
+            self._copy_at_once()
+            return
+        for address, length in self._ranges:
+            if _madvise(address, length, _MADV_POPULATE_WRITE) < 0:
+                return
+
+
 def has_clone3() -> bool:
     """Whether the kernel knows the call: it refuses arguments of no size with another error than "no such call"."""
-    _libc.syscall(_SYS_CLONE3, None, ctypes.c_size_t(0))
+    _syscall(_SYS_CLONE3, None, ctypes.c_size_t(0))
     return ctypes.get_errno() != errno.ENOSYS
 
 
 def set_namespaces(descriptor: int, flags: int) -> None:
     """Join the namespaces `flags` of the process that a pidfd stands for, or the one namespace of a /proc file."""
-    _check(_libc.setns(descriptor, flags), f"setns(flags={flags:#x})")
+    _check(_setns(descriptor, flags), f"setns(flags={flags:#x})")
 
 
 def unshare(flags: int) -> None:
     """Leave shared namespaces for new ones."""
-    _check(_libc.unshare(flags), f"unshare({flags:#x})")
+    _check(_unshare(flags), f"unshare({flags:#x})")
 
 
 def close_all_but(keep: set[int]) -> None:
     """Close every descriptor but these."""
     start = 0
     for descriptor in [*sorted(keep), 0x7FFFFFFF]:
-        if descriptor > start and _libc.syscall(_SYS_CLOSE_RANGE, start, descriptor - 1, 0) < 0:
+        if descriptor > start and _syscall(_SYS_CLOSE_RANGE, start, descriptor - 1, 0) < 0:
             os.closerange(start, min(descriptor, resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
         start = descriptor + 1
 
@@ -186,38 +239,14 @@ def open_beneath(directory: int, path: str, flags: int, mode: int = 0) -> int:
     """Open `path` below an open directory without following any symbolic link, nor any way out of it (`openat2`)."""
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS)
     size = ctypes.c_size_t(len(how))
-    result = _libc.syscall(_SYS_OPENAT2, directory, os.fsencode(path), how, size)
+    result = _syscall(_SYS_OPENAT2, directory, os.fsencode(path), how, size)
     if result < 0 and ctypes.get_errno() == errno.ENOSYS and "/" not in path:
         return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=directory)
     return _check(result, path)
 
 
-def receive_with_files(connection: socket.socket, size_bytes: int, count: int) -> tuple[bytes, list[int]]:
-    """A packet and the descriptors that came with it, `count` at most, which no program that is executed inherits.
-
-    `socket.recv_fds` would do, but until Python 3.13 it drops the flag that says so.
-    """
-    files = array.array("i")
-    space = socket.CMSG_LEN(count * files.itemsize)
-    data, messages, _, _ = connection.recvmsg(size_bytes, space, socket.MSG_CMSG_CLOEXEC)
-    for level, kind, content in messages:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            files.frombytes(content[: len(content) - len(content) % files.itemsize])
-    return data, list(files)
-
-
-def send_with_files(descriptor: int, data: bytes, files: list[int]) -> None:
-    """Send a packet over a socket, and copies of these descriptors with it."""
-    connection = socket.socket(fileno=descriptor)
-    try:
-        socket.send_fds(connection, [data], files)
-    finally:
-        connection.detach()
-
-
 def _prctl(option: int, second: int = 0, third: int = 0) -> int:
-    zero = ctypes.c_ulong(0)
-    return int(_libc.prctl(option, ctypes.c_ulong(second), ctypes.c_ulong(third), zero, zero))
+    return int(_prctl_(option, second, third, 0, 0))
 
 
 def become_subreaper() -> None:
@@ -238,8 +267,8 @@ def allow_inspection() -> None:
 
 def set_name(name: str) -> None:
     """The name of this process in `ps`; 15 bytes."""
-    buffer = ctypes.create_string_buffer(os.fsencode(name)[:15])
-    _check(_prctl(_PR_SET_NAME, ctypes.addressof(buffer)), f"prctl(PR_SET_NAME, {name!r})")
+    _name.value = os.fsencode(name)[:15]
+    _check(_prctl(_PR_SET_NAME, ctypes.addressof(_name)), f"prctl(PR_SET_NAME, {name!r})")
 
 
 def bpf(command: int, attributes: bytes) -> int:
@@ -248,31 +277,34 @@ def bpf(command: int, attributes: bytes) -> int:
     number = _SYS_BPF.get(os.uname().machine)
     if number is None:
         raise OSError(errno.ENOSYS, "the number of this call is not known on this architecture", f"bpf({command})")
-    return _check(_libc.syscall(number, command, buffer, len(attributes)), f"bpf({command})")
+    return _check(_syscall(number, command, buffer, len(attributes)), f"bpf({command})")
 
 
 def copy_descriptor(pidfd: int, number: int) -> int:
     """A copy of descriptor `number` of another process (`man 2 pidfd_getfd`); takes the right to trace it."""
-    return _check(_libc.syscall(_SYS_PIDFD_GETFD, pidfd, number, 0), f"pidfd_getfd({number})")
+    return _check(_syscall(_SYS_PIDFD_GETFD, pidfd, number, 0), f"pidfd_getfd({number})")
 
 
 def queue_signal(pidfd: int, number: int) -> None:
     """Send a signal as `sigqueue` does: its receiver sees SI_QUEUE and tells it from one that `kill` sent."""
     information = struct.pack("=iii4xii", number, 0, SI_QUEUE, os.getpid(), os.getuid()).ljust(_SIGINFO_BYTES, b"\0")
-    _check(_libc.syscall(_SYS_PIDFD_SEND_SIGNAL, pidfd, number, information, 0), f"pidfd_send_signal({number})")
+    _check(_syscall(_SYS_PIDFD_SEND_SIGNAL, pidfd, number, information, 0), f"pidfd_send_signal({number})")
 
 
 def open_in_root(root: int, path: str, flags: int) -> int:
     """Open `path` as a process whose root is the open directory `root` would: links never lead out (`openat2`)."""
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
-    result = _libc.syscall(_SYS_OPENAT2, root, os.fsencode(path), how, ctypes.c_size_t(len(how)))
+    result = _syscall(_SYS_OPENAT2, root, os.fsencode(path), how, ctypes.c_size_t(len(how)))
     return _check(result, path)
 
 
-def clone_tree(descriptor: int) -> int:
-    """A detached copy of the mounts at an open file or directory, to be changed and put elsewhere (`open_tree`)."""
+def clone_tree(descriptor: int, path: str = "") -> int:
+    """A detached copy of the mounts at an open file or directory, to be changed and put elsewhere (`open_tree`).
+
+    With `path`, of what is there as seen from that directory, or from the working directory for `HERE`.
+    """
     flags = _OPEN_TREE_CLONE | _AT_EMPTY_PATH | _AT_RECURSIVE | os.O_CLOEXEC
-    return _check(_libc.syscall(_SYS_OPEN_TREE, descriptor, b"", flags), "open_tree")
+    return _check(_syscall(_SYS_OPEN_TREE, descriptor, os.fsencode(path), flags), path or "open_tree")
 
 
 def set_tree_attributes(
@@ -283,45 +315,53 @@ def set_tree_attributes(
     attributes = struct.pack("=QQQQ", wanted, _MOUNT_ATTR_RDONLY if writable else 0, 0, 0)
     flags = _AT_EMPTY_PATH | _AT_RECURSIVE
     size = ctypes.c_size_t(len(attributes))
-    _check(_libc.syscall(_SYS_MOUNT_SETATTR, descriptor, b"", flags, attributes, size), "mount_setattr")
+    _check(_syscall(_SYS_MOUNT_SETATTR, descriptor, b"", flags, attributes, size), "mount_setattr")
 
 
-def attach_tree(tree: int, target: int) -> None:
-    """Put a detached tree over an open file or directory (`move_mount`)."""
-    flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH
-    _check(_libc.syscall(_SYS_MOVE_MOUNT, tree, b"", target, b"", flags), "move_mount")
+def attach_tree(tree: int, target: int, path: str = "") -> None:
+    """Put a detached tree over an open file or directory (`move_mount`); `path` as for `clone_tree`."""
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH * (not path) | _MOVE_MOUNT_T_SYMLINKS
+    _check(_syscall(_SYS_MOVE_MOUNT, tree, b"", target, os.fsencode(path), flags), path or "move_mount")
 
 
 def mount(source: str | None, target: str, filesystem: str | None, flags: int, data: str | None) -> None:
     """`man 2 mount`."""
-    result = _libc.mount(_bytes(source), _bytes(target), _bytes(filesystem), ctypes.c_ulong(flags), _bytes(data))
+    result = _mount(_bytes(source), _bytes(target), _bytes(filesystem), flags, _bytes(data))
     _check(result, f"mount({source} on {target}, {filesystem or 'no type'}, flags={flags:#x}, {data or ''})")
 
 
 def unmount(target: str, flags: int) -> None:
     """`man 2 umount`."""
-    _check(_libc.umount2(_bytes(target), flags), f"umount({target}, flags={flags})")
+    _check(_umount2(_bytes(target), flags), f"umount({target}, flags={flags})")
 
 
 def pivot_root(new_root: str) -> None:
     """Make `new_root`, a mount point, the root, and detach the old one (`man 2 pivot_root`, "." and ".")."""
     os.chdir(new_root)
-    _check(_libc.pivot_root(b".", b"."), f"pivot_root({new_root})")
+    _check(_pivot_root(b".", b"."), f"pivot_root({new_root})")
     unmount(".", MNT_DETACH)
     os.chdir("/")
 
 
 def raise_interface(name: str) -> None:
     """Bring a network interface up (`man 7 netdevice`)."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+    control = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    try:
         request = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("16sH14x", name.encode(), 0))
         (flags,) = struct.unpack_from("16xH", request)
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14x", name.encode(), flags | _IFF_UP))
+    finally:
+        control.close()
 
 
-def drop_bounding(number: int) -> None:
-    """Take a capability out of the bounding set, for good."""
-    _check(_prctl(_PR_CAPBSET_DROP, number), f"prctl(PR_CAPBSET_DROP, {number})")
+def drop_bounding(number: int) -> bool:
+    """Take a capability out of the bounding set, for good; False when this kernel has none of that number."""
+    result = _prctl(_PR_CAPBSET_DROP, number)
+    if result < 0 and ctypes.get_errno() == errno.EINVAL:
+        return False
+    if result < 0:
+        _check(result, f"prctl(PR_CAPBSET_DROP, {number})")
+    return True
 
 
 def keep_capabilities() -> None:
@@ -334,7 +374,7 @@ def set_capabilities(effective: int, inheritable: int) -> None:
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     sets = (effective, effective, inheritable)
     data = b"".join(struct.pack("=III", *(part >> shift & 0xFFFFFFFF for part in sets)) for shift in (0, 32))
-    _check(_libc.capset(header, data), f"capset({effective:#x})")
+    _check(_capset(header, data), f"capset({effective:#x})")
 
 
 def set_ambient_capabilities(mask: int) -> None:
@@ -357,4 +397,4 @@ def load_filter(code: bytes) -> None:
     number = _SYS_SECCOMP.get(os.uname().machine)
     if number is None:
         raise OSError(errno.ENOSYS, "the number of this call is not known on this architecture", "seccomp")
-    _check(_libc.syscall(number, _SECCOMP_SET_MODE_FILTER, 0, head), "seccomp(SECCOMP_SET_MODE_FILTER)")
+    _check(_syscall(number, _SECCOMP_SET_MODE_FILTER, 0, head), "seccomp(SECCOMP_SET_MODE_FILTER)")

@@ -7,7 +7,7 @@ what takes privileges away at the very end.
 
 from __future__ import annotations
 
-import json
+import marshal
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -17,7 +17,7 @@ from containerizer.kernel import STEPS
 from containerizer.spec import Namespace
 
 Step: TypeAlias = tuple[Any, ...]
-"""Name and arguments; plain values that JSON knows."""
+"""Name and arguments: text, numbers, None, and lists of these."""
 
 CLONE_FLAGS: Final = {
     Namespace.MOUNT: linux.CLONE_NEWNS,
@@ -104,16 +104,16 @@ class LaunchPlan(msgspec.Struct, kw_only=True):
         return [*self.mounts, *pivot, *self.settling, *self.privileges]
 
     def encode(self) -> bytes:
-        """For the init: JSON, because that is what the standard library reads."""
+        """For the init, which runs under the same version of Python, and with next to nothing imported."""
         for step in (*self.steps, *self.last_steps):
             assert step[0] in STEPS, f"no kernel call is named {step[0]!r}"
-        return json.dumps(
+        return marshal.dumps(
             {
                 "steps": self.steps,
                 "last_steps": self.last_steps,
                 "argv": self.argv,
-                "environment": list(self.environment.items()),
+                "environment": self.environment,
                 "whole": self.whole,
                 "inspectable": self.inspectable,
             }
-        ).encode()
+        )

@@ -3,22 +3,25 @@
 Standard library only: see :mod:`containerizer.zygote`. Errors are `OSError` that name the call and its arguments.
 """
 
-# ruff: noqa: PTH101, PTH103, PTH110, PTH112, PTH123, PTH211
+# ruff: noqa: PTH102, PTH116, PTH120, PTH211
 # pathlib would cost every container a megabyte.
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import resource
-import socket
+import stat
 
 from containerizer import linux, terminals
 
 _HARMLESS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 
+_ABSENT = (FileNotFoundError, NotADirectoryError)
+
 
 class LinuxKernel:
-    """:class:`containerizer.kernel.Kernel`, done for real.
+    """:class:`containerizer.kernel.Kernel`, done for real, by a process whose umask takes nothing away.
 
     ends      the containerizer's ends of what the command's standard files are, by name: ``terminal``, or ``input``,
               ``output`` and ``error``
@@ -47,30 +50,28 @@ class LinuxKernel:
         With `base` the source is looked for below that directory and no link is followed: whoever may write there must
         not choose what is shown. The target is looked for as a process in `root` would, and made if it is missing.
         """
-        what = f"bind({source} on {target})"
         opened: list[int] = []
         try:
             if base:
                 opened.append(os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
                 opened.append(linux.open_beneath(opened[0], source, os.O_PATH))
+                opened.append(linux.clone_tree(opened[1]))
             else:
-                opened.append(os.open(source, os.O_PATH | os.O_CLOEXEC))
-            found = opened[-1]
-            is_directory = os.path.isdir(f"/proc/self/fd/{found}")
-            opened.append(self._open_target(root or "/", target, directory=is_directory))
-            tree = linux.clone_tree(found)
-            opened.append(tree)
+                opened.append(linux.clone_tree(linux.HERE, source))
+            tree = opened[-1]
             if read_only:
                 linux.set_tree_attributes(tree, read_only=True)
-            linux.attach_tree(tree, opened[-2])
+            opened.append(self._open_target(root or "/", target, tree))
+            linux.attach_tree(tree, opened[-1])
         except OSError as error:
-            raise OSError(error.errno, error.strerror, f"{what}: {error.filename or ''}") from None
+            what = f"bind({source} on {target}): {error.filename or ''}"
+            raise OSError(error.errno, error.strerror, what) from None
         finally:
             for descriptor in opened:
                 os.close(descriptor)
 
-    def _open_target(self, root: str, target: str, *, directory: bool) -> int:
-        """Where to mount; directories on the way there are made one by one, so that no link leads out of `root`."""
+    def _open_target(self, root: str, target: str, tree: int) -> int:
+        """Where to mount `tree`; directories on the way are made one by one, so that no link leads out of `root`."""
         base = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             try:
@@ -78,6 +79,7 @@ class LinuxKernel:
             except OSError as error:
                 if error.errno != errno.ENOENT:
                     raise
+            directory = stat.S_ISDIR(os.fstat(tree).st_mode)
             parts = [part for part in target.split("/") if part]
             for depth in range(1, len(parts) + 1):
                 self._make_entry(base, parts[:depth], directory=directory or depth < len(parts))
@@ -100,18 +102,15 @@ class LinuxKernel:
 
     def lock(self, path: str) -> None:
         """Make a tree of mounts read-only; nothing to do where there is no such path."""
-        if not os.path.exists(path):
-            return
-        source = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
-            tree = linux.clone_tree(source)
-            try:
-                linux.set_tree_attributes(tree, read_only=True)
-                linux.attach_tree(tree, source)
-            finally:
-                os.close(tree)
+            tree = linux.clone_tree(linux.HERE, path)
+        except _ABSENT:
+            return
+        try:
+            linux.set_tree_attributes(tree, read_only=True)
+            linux.attach_tree(tree, linux.HERE, path)
         finally:
-            os.close(source)
+            os.close(tree)
 
     def lock_all(self, path: str) -> None:
         """Make the mounts at `path` and all below it read-only where they are."""
@@ -130,9 +129,13 @@ class LinuxKernel:
 
     def mask(self, path: str) -> None:
         """Cover a file or a directory by an empty one; nothing to do where there is no such path."""
-        if os.path.isdir(path):
+        try:
+            mode = os.stat(path).st_mode
+        except _ABSENT:
+            return
+        if stat.S_ISDIR(mode):
             linux.mount("masked", path, "tmpfs", _HARMLESS | linux.MS_RDONLY, "size=0,mode=555")
-        elif os.path.exists(path):
+        else:
             linux.mount("/dev/null", path, None, linux.MS_BIND, None)
 
     def cover(self, directory: str, options: str, keep: list[str], read_only: bool) -> None:
@@ -148,7 +151,7 @@ class LinuxKernel:
             flags = linux.MS_NOSUID | linux.MS_NODEV
             linux.mount("covered", directory, "tmpfs", flags, options)
             for path, tree in trees:
-                os.makedirs(path, exist_ok=True)
+                self.make_directory(path, 0o755)
                 target = os.open(path, os.O_PATH | os.O_CLOEXEC)
                 try:
                     linux.attach_tree(tree, target)
@@ -163,7 +166,13 @@ class LinuxKernel:
 
     def make_directory(self, path: str, mode: int) -> None:
         """A directory and its parents; no error if it is there."""
-        os.makedirs(path, mode=mode, exist_ok=True)
+        try:
+            os.mkdir(path, mode)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            self.make_directory(os.path.dirname(path), 0o755)
+            os.mkdir(path, mode)
 
     def make_link(self, target: str, path: str) -> None:
         """A symbolic link."""
@@ -172,7 +181,6 @@ class LinuxKernel:
     def make_device(self, path: str, mode: int, major: int, minor: int) -> None:
         """A device node; `mode` has its type and permissions."""
         os.mknod(path, mode, os.makedev(major, minor))
-        os.chmod(path, mode & 0o777)
 
     def write_file(self, path: str, text: str) -> None:
         """Write a kernel file in one call: what it takes is checked when it is written."""
@@ -193,7 +201,7 @@ class LinuxKernel:
 
     def set_hostname(self, name: str) -> None:
         """Of this UTS namespace."""
-        socket.sethostname(name)
+        _socket.sethostname(name)
 
     def raise_loopback(self) -> None:
         """Bring `lo` up in this network namespace."""
@@ -235,11 +243,10 @@ class LinuxKernel:
 
     def limit_capabilities(self, mask: int) -> None:
         """Take every capability that is not in `mask` out of the bounding set, for good."""
-        with open("/proc/sys/kernel/cap_last_cap") as file:
-            last = int(file.read())
-        for number in range(last + 1):
-            if not mask >> number & 1:
-                linux.drop_bounding(number)
+        for number in range(64):
+            if not mask >> number & 1 and not linux.drop_bounding(number):
+                # The kernel's last one was before.
+                return
 
     def set_user(self, uid: int, gid: int, groups: list[int], mask: int | None) -> None:
         """Become a user. With `mask` keep these capabilities (ambient where the user is not root) and no others."""

@@ -97,12 +97,12 @@ class Containerizer(Machine):
 
     @receive(Recover)
     def recover_containers(self, sender: PID, message: Recover) -> None:
-        """Sort what the agent knows, destroy what it does not."""
+        """Sort what the agent knows (half of a launch is lost: no exit will be told), destroy what it does not."""
         known = set(message.containers)
         alive, exited, lost = [], [], []
         for container_id in message.containers:
             container = self.state.containers.get(container_id)
-            if container is None or (container.phase is Phase.ENDING and container.process is None):
+            if container is None or (container.phase in {Phase.ENDING, Phase.CLEANING} and container.process is None):
                 lost.append(container_id)
             elif container.phase in {Phase.LAUNCHING, Phase.RUNNING}:
                 alive.append(container_id)

@@ -1,50 +1,51 @@
 """The zygote: a small process with one thread that is cloned to make containers.
 
-Run as ``python -I -S zygote.py RUNTIME_DIRECTORY DESCRIPTORS``. Cloning a process that has threads deadlocks (the child
-finds locks held by threads that it has not) and cloning a large one copies a large page table; so the containerizer,
-which has both a past and threads, asks this process instead. It outlives the containerizer, which finds it again by the
-socket ``zygote.sock`` in a directory that only its user can enter; an exclusive lock on ``zygote.lock`` keeps it the
-only one.
+Run by ``python -I -S zygote_program.py RUNTIME_DIRECTORY DESCRIPTORS``. Cloning a process that has threads deadlocks
+(the child finds locks held by threads that it has not) and cloning a large one copies a large page table; so the
+containerizer, which has both a past and threads, asks this process instead. It outlives the containerizer, which
+finds it again by the socket ``zygote.sock`` in a directory that only its user can enter; an exclusive lock on
+``zygote.lock`` keeps it the only one.
 Nothing depends on its life: containers write their own status and are watched by pidfd, so a killed zygote is simply
 started again.
 
-It speaks JSON over SEQPACKET, one request a packet:
+It speaks over SEQPACKET, one request a packet, in the form of `marshal`, which is read without an import:
 
     {"op": "hello"}                                     -> {"pid": ..., "version": ...}
     {"op": "launch", "n": ..., "flags": ..., ...} + fds -> {"n": ..., "pid": ...} + pidfd, or {"n", "error", "errno"}
     {"op": "stop"}                                      -> ends
 
-Only the standard library, and little of it: what is imported here, every container pays for.
+Only the standard library, and little of it: what is imported here, every container pays for, in pages to be copied
+and in the time until its first instruction.
 """
 
-# ruff: noqa: PTH100, PTH108, PTH120, PTH123
+# ruff: noqa: PTH108, PTH120, PTH123
 # pathlib would cost every container a megabyte.
 from __future__ import annotations
 
-import array
+import _socket
 import errno
 import fcntl
 import gc
-import json
+import marshal
 import os
 import resource
 import select
-import signal
-import socket
 import struct
 import sys
 
-# The directory of the package: -I keeps it off the path, and last in line it shadows nothing.
-sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from containerizer import init, linux
+from containerizer import bare, init, linux, rehearsal
 
 TYPE_CHECKING = False  # as type checkers know it, without importing typing
 if TYPE_CHECKING:
     from typing import Any
 
-VERSION = 2
-"""Of the protocol. A containerizer that meets another version stops that zygote and starts its own."""
+VERSION = f"3 on Python {sys.version_info[0]}.{sys.version_info[1]}"
+"""Of the protocol. A containerizer that meets another version stops that zygote and starts its own. Python's is part of
+it, for `marshal`.
+"""
+
+PROGRAM = f"{os.path.dirname(__file__)}/zygote_program.py"
+"""The file to start one by."""
 
 REQUEST_BYTES = 16_384
 REQUEST_DESCRIPTORS = 9
@@ -56,14 +57,13 @@ IDLE_SECONDS = 30
 class Zygote:
     """Serves one runtime directory, which is its working directory."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: _socket.socket) -> None:
         self._listener = listener
         self._poll = select.poll()
-        self._peers: dict[int, socket.socket] = {}
-        self._wakeup, wakeup = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._wakeup_writer = wakeup
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+        self._peers: dict[int, _socket.socket] = {}
+        self._wakeup, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        bare.set_handler(bare.SIGCHLD, lambda *_: None)
+        bare.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         self._poll.register(listener, select.POLLIN)
         self._poll.register(self._wakeup, select.POLLIN)
 
@@ -74,8 +74,8 @@ class Zygote:
             if not ready and not self._peers and not self._has_children():
                 return
             for descriptor, _ in ready:
-                if descriptor == self._wakeup.fileno():
-                    self._wakeup.recv(4096)
+                if descriptor == self._wakeup:
+                    os.read(self._wakeup, 4096)
                     self._reap()
                 elif descriptor == self._listener.fileno():
                     self._accept()
@@ -98,8 +98,9 @@ class Zygote:
                 return
 
     def _accept(self) -> None:
-        peer, _ = self._listener.accept()
-        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        descriptor, _ = self._listener._accept()  # type: ignore[attr-defined]
+        peer = _socket.socket(fileno=descriptor)
+        credentials = peer.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, struct.calcsize("3i"))
         _, uid, _ = struct.unpack("3i", credentials)
         if uid not in (0, os.getuid()):
             peer.close()
@@ -107,10 +108,10 @@ class Zygote:
         self._peers[peer.fileno()] = peer
         self._poll.register(peer, select.POLLIN)
 
-    def _answer(self, peer: socket.socket) -> bool:
+    def _answer(self, peer: _socket.socket) -> bool:
         """Serve one request; False when it was the last."""
         try:
-            data, descriptors = linux.receive_with_files(peer, REQUEST_BYTES, REQUEST_DESCRIPTORS)
+            data, descriptors = bare.receive_with_files(peer, REQUEST_BYTES, REQUEST_DESCRIPTORS)
         except ConnectionError:
             data, descriptors = b"", []
         if not data:
@@ -119,13 +120,13 @@ class Zygote:
             peer.close()
             return True
         try:
-            request = json.loads(data)
+            request = bare.load(data)
             if request["op"] == "stop":
                 return False
             if request["op"] == "launch":
                 self._launch(peer, request, descriptors)
             else:
-                peer.send(json.dumps({"pid": os.getpid(), "version": VERSION}).encode())
+                peer.send(marshal.dumps({"pid": os.getpid(), "version": VERSION}))
         except ConnectionError:
             # The containerizer went away meanwhile: what was cloned for it ends with its control socket.
             return True
@@ -134,16 +135,15 @@ class Zygote:
                 os.close(descriptor)
         return True
 
-    def _launch(self, peer: socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:
+    def _launch(self, peer: _socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:
         number = request["n"]
         try:
             pid, pidfd = self._clone(request, descriptors)
         except OSError as error:
-            peer.send(json.dumps({"n": number, "error": str(error), "errno": error.errno or 0}).encode())
+            peer.send(marshal.dumps({"n": number, "error": str(error), "errno": error.errno or 0}))
             return
         try:
-            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [pidfd]))
-            peer.sendmsg([json.dumps({"n": number, "pid": pid}).encode()], [rights])
+            bare.send_with_files(peer, marshal.dumps({"n": number, "pid": pid}), [pidfd])
         finally:
             os.close(pidfd)
 
@@ -157,15 +157,16 @@ class Zygote:
         else:
             pid, pidfd = linux.clone(request["flags"], cgroup)
         if pid == 0:
-            signal.set_wakeup_fd(-1)
+            bare.set_wakeup_fd(-1)
             init.run(plan, control, status, standard)
+        init.hot_pages.copy()
         try:
             for name in ("uid_map", "gid_map"):
                 if request.get(name):
                     _write(f"/proc/{pid}/{name}", request[name])
         except OSError:
             # Without its control socket it will find an end of file; killed it ends sooner.
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, bare.SIGKILL)
             os.close(pidfd)
             raise
         return pid, pidfd
@@ -177,8 +178,8 @@ class Zygote:
         namespace is joined by children only, and made by those who live where it is to be: that takes a second one.
         """
         flags, join = request["flags"], request["join"]
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours, theirs:
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        try:
             between, between_pidfd = linux.clone(0)
             if between == 0:
                 try:
@@ -187,17 +188,20 @@ class Zygote:
                         os._exit(0)
                     pid, pidfd = linux.clone(flags | linux.CLONE_PARENT, cgroup)
                 except OSError as error:
-                    theirs.send(json.dumps({"error": str(error), "errno": error.errno or 0}).encode())
+                    theirs.send(marshal.dumps({"error": str(error), "errno": error.errno or 0}))
                     os._exit(1)
                 if pid == 0:
                     return 0, -1
-                socket.send_fds(theirs, [b"{}"], [pidfd])
+                bare.send_with_files(theirs, marshal.dumps({}), [pidfd])
                 os._exit(0)
             os.close(between_pidfd)
             theirs.close()
-            data, received = linux.receive_with_files(ours, REQUEST_BYTES, 1)
+            data, received = bare.receive_with_files(ours, REQUEST_BYTES, 1)
+        finally:
+            ours.close()
+            theirs.close()
         os.waitpid(between, 0)
-        said: dict[str, Any] = json.loads(data) if data else {"error": "the process in between was killed", "errno": 0}
+        said: dict[str, Any] = bare.load(data) if data else {"error": "the process in between was killed", "errno": 0}
         if "error" in said:
             raise OSError(said["errno"], said["error"])
         return _pid_of(received[0]), received[0]
@@ -237,10 +241,10 @@ def _take_lock() -> int | None:
     return lock
 
 
-def _listen() -> socket.socket:
+def _listen() -> _socket.socket:
     if os.path.lexists("zygote.sock"):
         os.unlink("zygote.sock")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     listener.bind("zygote.sock")
     listener.listen(16)
     return listener
@@ -258,9 +262,9 @@ def main(directory: str, descriptors: int) -> None:
         os.close(writer)
         os._exit(0 if os.read(reader, 1) else 1)
     os.close(reader)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in init.EVERY_SIGNAL - {bare.SIGKILL, bare.SIGSTOP}:
+        bare.set_handler(number, bare.SIG_DFL)
+    bare.pthread_sigmask(bare.SIG_SETMASK, ())
     os.setsid()
     os.umask(0o077)
     lock = _take_lock()
@@ -270,14 +274,11 @@ def main(directory: str, descriptors: int) -> None:
     linux.become_subreaper()
     linux.set_name("kaon-zygote")
     zygote = Zygote(_listen())
-    os.write(writer, b"1")
-    os.close(writer)
     # What lives now lives on in every child: the collector must not write its marks into the shared pages.
     gc.disable()
     gc.freeze()
+    init.hot_pages = linux.HotPages(rehearsal.rehearse())
+    os.write(writer, b"1")
+    os.close(writer)
     zygote.serve()
     os.unlink("zygote.sock")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))

@@ -40,6 +40,13 @@ def build_rootfs() -> Callable[[Path], Path]:
 
 
 @pytest.fixture
+def left() -> Callable[[Any], list[str]]:
+    """What a machine without containers has and should not."""
+    found: Callable[[Any], list[str]] = _load("leftovers").everything_left
+    return found
+
+
+@pytest.fixture
 def simulated() -> Iterator[Any]:
     made = harness.SimulatedHarness()
     yield made

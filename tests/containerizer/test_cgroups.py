@@ -208,7 +208,7 @@ def test_a_restarted_containerizer_reports_kills_for_memory_all_the_same(machine
     assert machine.exit_of("c1").limitation.limit is Limit.MEMORY
 
 
-def test_a_hundred_at_once(machine: Any) -> None:
+def test_a_hundred_at_once(machine: Any, left: Callable[[Any], list[str]]) -> None:
     ids = [f"c{number}" for number in range(100)]
     limits = Limits(cpus=0.1, memory_bytes=32 * MIB, pids=10)
     machine.launch_all(ids, "sleep 600", limits=limits)
@@ -216,4 +216,6 @@ def test_a_hundred_at_once(machine: Any) -> None:
     assert len([path for path in root.iterdir() if path.is_dir()]) == 100
     assert len(machine.ask(Usage(), UsageReport).usages) == 100
     machine.destroy_all(ids)
-    assert [path for path in root.iterdir() if path.is_dir()] == []
+    for container_id in ids:
+        machine.collect(container_id)
+    assert left(machine) == []

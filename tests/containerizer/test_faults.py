@@ -16,6 +16,7 @@ from containerizer.plan import LaunchPlan
 from containerizer.spec import Namespace, Volume, VolumeKind
 
 Real = Callable[..., Any]
+Left = Callable[[Any], list[str]]
 
 EVERYTHING = {
     "namespaces": tuple(namespace for namespace in Namespace if namespace is not Namespace.USER),
@@ -65,19 +66,6 @@ class FailingStep(Isolator):
         steps.insert(self.index, ("write_file", INJECTED, ""))
 
 
-def everything_left(machine: Any, mounts_before: str) -> list[str]:
-    """What there should not be."""
-    found = [str(path) for path in (machine.runtime_directory / "containers").iterdir()]
-    found += [str(path) for path in machine.runtime_directory.with_name("run-work").glob("[!.]*")]
-    zygote = machine.zygote_pid()
-    found += [f"process {pid}" for pid in machine.descendants(zygote) if not machine.is_gone(pid)]
-    cgroups = Path(machine.state.host.cgroup_root or "/nonexistent")
-    found += [str(path) for path in (cgroups.iterdir() if cgroups.is_dir() else ()) if path.is_dir()]
-    if Path("/proc/self/mountinfo").read_text() != mounts_before:
-        found.append("mounts")
-    return found
-
-
 def own_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -92,9 +80,8 @@ def machine(request: pytest.FixtureRequest, real: Real) -> Any:
 
 
 @pytest.mark.parametrize("at", ["prepare", "isolate"])
-def test_a_failing_isolator_at_every_place(machine: Any, at: str) -> None:
+def test_a_failing_isolator_at_every_place(machine: Any, left: Left, at: str) -> None:
     isolators = machine.node.cells["containerizer"].actor.work.isolators
-    mounts = Path("/proc/self/mountinfo").read_text()
     descriptors = own_descriptors()
     for place in range(len(isolators) + 1):
         isolators.insert(place, FailingIsolator(at))
@@ -102,13 +89,13 @@ def test_a_failing_isolator_at_every_place(machine: Any, at: str) -> None:
         del isolators[place]
         assert failed.reason is LaunchFailure.FAILED
         assert failed.message == f"injected into {at}"
-        assert everything_left(machine, mounts) == []
+        assert left(machine) == []
     assert own_descriptors() == descriptors
 
 
 @pytest.mark.root
 @pytest.mark.parametrize("stage", ["mounts", "settling", "privileges", "last_steps"])
-def test_a_failing_step_at_every_place(real: Real, stage: str) -> None:
+def test_a_failing_step_at_every_place(real: Real, left: Left, stage: str) -> None:
     machine = real("auto")
     machine.attach()
     machine.run("warm", "true")
@@ -116,23 +103,21 @@ def test_a_failing_step_at_every_place(real: Real, stage: str) -> None:
     failing = FailingStep()
     failing.stage = stage
     machine.node.cells["containerizer"].actor.work.isolators.append(failing)
-    mounts = Path("/proc/self/mountinfo").read_text()
     descriptors = own_descriptors()
     while failing.index <= failing.length:
         spec = machine.spec(f"c{failing.index}", "sleep 600", **EVERYTHING)
         failed = machine.ask(Launch(spec=spec), LaunchFailed)
         assert INJECTED in failed.message
-        assert everything_left(machine, mounts) == []
+        assert left(machine) == []
         failing.index += 1
     assert failing.index > 0
     assert own_descriptors() == descriptors
 
 
-def test_a_failing_command_leaves_nothing(machine: Any) -> None:
-    mounts = Path("/proc/self/mountinfo").read_text()
+def test_a_failing_command_leaves_nothing(machine: Any, left: Left) -> None:
     failed = machine.ask(Launch(spec=machine.spec("c1", argv=("/nonexistent/program",))), LaunchFailed)
     assert failed.reason is LaunchFailure.NO_COMMAND
-    assert everything_left(machine, mounts) == []
+    assert left(machine) == []
 
 
 def test_a_file_that_cannot_be_executed_says_so(machine: Any) -> None:

@@ -1,0 +1,138 @@
+"""Containerizers that are killed for real, each in a process of its own.
+
+Reads orders, a line of JSON each, and for each forks a child that does one of `OPERATIONS` with a containerizer and is
+killed before its act number `at`. Answers with a line: the name of that act, or null when there were fewer acts.
+Forked from a process with one thread that has imported everything, a victim costs a hundredth of a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from containerizer.messages import (  # noqa: E402
+    Collected,
+    ContainerizerMessage,
+    Launch,
+    Launched,
+    Recover,
+    Update,
+)
+from containerizer.spec import Limits  # noqa: E402
+
+
+def load(name: str) -> Any:
+    """A module beside this one; test folders are no packages."""
+    specification = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+crash_hook = load("crash_hook")
+harness = load("harness")
+
+
+class Victim(harness.RealHarness):  # type: ignore[misc, name-defined, unused-ignore]
+    """A containerizer in a directory that outlives it."""
+
+    def __init__(self, directory: str, isolation: str) -> None:
+        harness.Harness.__init__(self)
+        self.directory = Path(directory)
+        self.isolation = (isolation,)
+        self.config: dict[str, Any] = {}
+        self.loop = asyncio.new_event_loop()
+
+
+def launch(victim: Any, container_id: str, **fields: Any) -> None:
+    victim.ask(Launch(spec=victim.spec(container_id, "echo ran > ran; exec sleep 600", **fields)), Launched)
+
+
+def destroy(victim: Any, container_id: str) -> None:
+    victim.destroy(container_id)
+
+
+def collect(victim: Any, container_id: str) -> None:
+    victim.exit_of(container_id)
+    victim.tell(Collected(container_id=container_id))
+    victim.until(lambda: container_id not in victim.state.containers, "forgetting")
+
+
+def update(victim: Any, container_id: str) -> None:
+    victim.ask(Update(container_id=container_id, limits=Limits(memory_bytes=64 << 20)), ContainerizerMessage)
+
+
+def recover(victim: Any, container_id: str) -> None:
+    victim.ask(Recover(containers=()), ContainerizerMessage)
+
+
+OPERATIONS: dict[str, Callable[..., None]] = {
+    "launch": launch,
+    "destroy": destroy,
+    "collect": collect,
+    "update": update,
+    "recover": recover,
+}
+"""What can be interrupted; `start`, which is not here, is to come up and find what there is."""
+
+
+def be_victim(order: dict[str, Any], report: int) -> None:
+    """Live until the act; returns if there is none of that number."""
+    acts = 0
+
+    def before_act(name: str) -> None:
+        nonlocal acts
+        acts += 1
+        if acts == order["at"]:
+            os.write(report, name.encode())
+            crash_hook.die()
+
+    victim = Victim(order["directory"], order["isolation"])
+    if order["operation"] == "start":
+        crash_hook.install(before_act)
+    victim._start()
+    victim.attach()
+    if order["operation"] != "start":
+        crash_hook.install(before_act)
+        OPERATIONS[order["operation"]](victim, order["container"])
+    sys.setprofile(None)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        order = json.loads(line)
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                with contextlib.redirect_stdout(sys.stderr):
+                    be_victim(order, writer)
+                code = 0
+            except BaseException:  # noqa: BLE001  nothing may return into the frames of its parent
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as file:
+            name = file.read().decode()
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        print(json.dumps({"act": name or None, "status": status}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
