@@ -7,7 +7,8 @@ that ``date`` prints. Runs are interleaved; figures are medians.
 crun needs cgroup v2, so where this machine has none the benchmark runs itself under ``scripts/with-cgroup2``.
 Names in the JSON object: `crun_ratio` and `crun_ratio_busy_parent` (our latency by crun's; the latter from a process of
 400 MB with 8 busy threads), `containers_per_s` (8 at once, launched, ended and cleaned up), `pss_mb_per_container`
-(memory of an idle container beyond its own process), and the absolute figures in milliseconds.
+(memory of an idle container beyond its own process), `limitation_ms_memory` and `limitation_ms_pids` (from the page or
+the fork too many to the word of it), and the absolute figures in milliseconds.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from containerizer.cgroups2.tree import find  # noqa: E402
-from containerizer.events import ProcessEnded  # noqa: E402
+from containerizer.events import LimitReached, ProcessEnded  # noqa: E402
 from containerizer.messages import ContainerizerMessage  # noqa: E402
 from containerizer.spec import ContainerSpec, Limits, Namespace, Root, RootKind  # noqa: E402
 from containerizer.state import ContainerizerConfig  # noqa: E402
@@ -45,7 +46,37 @@ LIMITS = Limits(cpus=1.0, cpus_limit=1.0, memory_bytes=64 * MIB, pids=32)
 BUSY_THREADS = 8
 BUSY_BYTES = 400 * MIB
 IDLE_CONTAINERS = 40
+LIMITATIONS = 10
+LIMITATION_TIMEOUT_SECONDS = 20.0
+
+OUT_OF_MEMORY = """
+import os, time
+held = []
+while True:  # the last time that is written is that of the page before the one too many
+    held.append(b"x" * (1 << 18))
+    os.write(1, b"%f\\n" % time.time())
+"""
+OUT_OF_PROCESSES = """
+import os, time
+while True:
+    try:
+        if os.fork() == 0:
+            time.sleep(60)
+    except OSError:
+        os.write(1, b"%f\\n" % time.time())
+        time.sleep(60)
+"""
+"""Programs that run into a limit."""
+
 TOGETHER = 8
+LIMITS_OF_FIGURES = (
+    ("crun_ratio", 0.8),
+    ("crun_ratio_busy_parent", 0.8),
+    ("pss_mb_per_container", 3.0),
+    ("limitation_ms_memory", 100.0),
+    ("limitation_ms_pids", 100.0),
+)
+
 GUEST_SECONDS = 3600
 """For all of it in a kernel that has to be booted first: a soak of 2,000 takes some minutes there."""
 
@@ -60,6 +91,7 @@ class Ours:
         self.directory = directory
         self.rootfs = rootfs
         self.ended: dict[str, asyncio.Event] = {}
+        self.limited: dict[str, asyncio.Future[float]] = {}
         config = ContainerizerConfig(runtime_directory=str(directory / "run"), isolation=("auto",))
         self.work = Work(asyncio.get_running_loop(), config, self.post)
         self.count = 0
@@ -67,6 +99,10 @@ class Ours:
     def post(self, message: ContainerizerMessage) -> None:
         if isinstance(message, ProcessEnded):
             self.ended[message.container_id].set()
+        elif isinstance(message, LimitReached):
+            told = self.limited.get(message.limitation.container_id)
+            if told is not None and not told.done():
+                told.set_result(time.time())
 
     def spec(self, *argv: str) -> ContainerSpec:
         self.count += 1
@@ -103,6 +139,34 @@ class Ours:
         spec = await self.start(*DATE)
         await self.finish(spec)
         return float((Path(spec.sandbox) / "stdout").read_text()) - before
+
+    async def limitation(self, program: str) -> float:
+        """Seconds from the moment that a program in a container runs into a limit to the word of it.
+
+        program  in Python; it writes the time to standard output until, or when, it does
+        """
+        self.count += 1
+        spec = ContainerSpec(
+            id=f"l{self.count}",
+            sandbox=str(self.directory / "sandboxes" / f"l{self.count}"),
+            argv=(sys.executable, "-I", "-S", "-c", program),
+            limits=LIMITS,
+            seccomp="unconfined",
+        )
+        self.ended[spec.id] = asyncio.Event()
+        self.limited[spec.id] = asyncio.get_running_loop().create_future()
+        launched = await self.work.launch(spec)
+        assert launched.failure is None, launched.message
+        self.work.watch(spec.id)
+        told = await asyncio.wait_for(self.limited[spec.id], LIMITATION_TIMEOUT_SECONDS)
+        del self.limited[spec.id]
+        printed = Path(spec.sandbox) / "stdout"
+        while not printed.read_text().endswith("\n"):  # the word may be here before the program has looked at its clock
+            await asyncio.sleep(0.001)
+        hit = float(printed.read_text().split()[-1])
+        await self.work.kill(spec.id, self.work.find_process(spec.id))
+        await self.finish(spec)
+        return max(told - hit, 0.0)
 
     async def rate(self, count: int) -> float:
         """Containers per second, several at once."""
@@ -232,6 +296,11 @@ async def measure(rounds: int, soak: int) -> dict[str, Any]:
         programs = launchers(ours, directory, rootfs)
         await compare(programs, 1)
         idle = await compare(programs, rounds)
+        limitations = {
+            name: statistics.median([await ours.limitation(program) for _ in range(LIMITATIONS)])
+            for name, program in (("memory", OUT_OF_MEMORY), ("pids", OUT_OF_PROCESSES))
+            if find("", str(directory)).path
+        }
         rate = await ours.rate(rounds * 4)
         memory = await ours.memory()
         with BusyParent():
@@ -246,6 +315,7 @@ async def measure(rounds: int, soak: int) -> dict[str, Any]:
         "pss_mb_per_container": round(memory, 2),
         "kernel": os.uname().release,
         "soak_launches": soak,
+        **{f"limitation_ms_{name}": round(seconds * 1000, 2) for name, seconds in limitations.items()},
     }
     for name, value in idle.items():
         figures[f"{name}_ms"] = round(value * 1000, 2)
@@ -273,7 +343,7 @@ def main() -> int:
     figures = asyncio.run(measure(arguments.rounds, arguments.soak))
     for name, value in figures.items():
         print(f"{name:32} {value}")
-    for name, limit in (("crun_ratio", 0.8), ("crun_ratio_busy_parent", 0.8), ("pss_mb_per_container", 3.0)):
+    for name, limit in LIMITS_OF_FIGURES:
         if name in figures:
             print(f"{name}: {figures[name]}, wanted at most {limit}")
     if arguments.json:
