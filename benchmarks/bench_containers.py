@@ -337,7 +337,7 @@ def main() -> int:
     if not arguments.here and not find("", "/bench").path:
         script = ROOT / "scripts" / "with-cgroup2"
         # That kernel has one processor and hands it from one process of the host's to the next. Spread over several of
-        # the host's, how long that takes is chance: up to three times as long where they are idle.
+        # the host's, how long that takes is chance: up to three times as long where they are idle, for a while.
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         command = [str(script), f"--timeout={GUEST_SECONDS}", "--", sys.executable, *sys.argv, "--here"]
         return subprocess.run(command, check=False).returncode
