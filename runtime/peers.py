@@ -211,10 +211,11 @@ class Peers:
             count += len(envelopes)
             weight += size_bytes
             sender = peer.last
+            known = sender.name
             for envelope in envelopes:
                 name, to = envelope.sender, envelope.to
-                if name != sender.name:
-                    sender = self._sender(peer, name)
+                if name != known:
+                    sender, known = self._sender(peer, name), name
                 if to != receiver:
                     receiver, queue = to, None
                     cell = cells.get(to)

@@ -42,18 +42,16 @@ class Turns:
         """Run up to `limit` turns of one actor; returns how many."""
         node = self._node
         queue = cell.queue
-        actor = cell.actor
-        handlers = cell.handlers
-        pid = cell.pid
+        if not queue:
+            return 0
+        actor, handlers, pid = cell.actor, cell.handlers, cell.pid
         ticks, epoch, stands = self._ticks, self._epoch, self._stands
-        record = node.record
-        observe = node.observe
+        record, observe = node.record, node.observe
         next_delivery = queue.popleft
         kind, handler = None, None  # of the message before: mailboxes hold runs of one type
         started = ticks() + epoch
         count = 0
-        while queue and count < limit:
-            count += 1
+        for count in range(1, limit + 1):  # noqa: B007  how many it were is counted behind the loop
             delivery = next_delivery()
             message, sender, answers = delivery[0], delivery[1], delivery[5]
             actor.now = started
@@ -82,7 +80,7 @@ class Turns:
                 elif observe is None:
                     if record is not None:
                         record((pid, delivery, started, ended))
-                    if cell.ended:
+                    if cell.ended or not queue:
                         break
                     started = ended
                     continue
@@ -102,7 +100,7 @@ class Turns:
                 record(turn)
             if observe is not None:
                 observe(turn)
-            if cell.ended:
+            if cell.ended or not queue:
                 break
             started = ended
         self.total += count

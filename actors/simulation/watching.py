@@ -137,11 +137,11 @@ class Watch:
 
     def observe(self, turn: Turn) -> None:
         """One turn has ended. Every turn of a simulation comes by here."""
-        self.turns += 1
+        self.turns = turns = self.turns + 1
         self._keep(turn)
-        if not self.turns % PACE_TURNS:
+        if not turns % PACE_TURNS:
             for checker in self.checkers:
-                checker.passed(self.turns)
+                checker.passed(turns)
         message = turn.message
         if self._counting:
             self.by_type[tag_of(type(message))] += 1
