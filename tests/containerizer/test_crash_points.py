@@ -101,10 +101,14 @@ def recover(machine: Any, *known: str) -> Recovered:
 def live_zygote(machine: Any) -> int | None:
     """There may be none: a containerizer may die before it has started one, and a zygote before it is one."""
     text = (machine.runtime_directory / "zygote.lock").read_text()
-    if not text or machine.is_gone(int(text)):
+    if not text:
         return None
-    # What was another process by now would have other arguments.
-    return int(text) if str(machine.runtime_directory) in Path(f"/proc/{text.strip()}/cmdline").read_text() else None
+    try:
+        # Empty for one that nobody has buried; what is another process by now has other arguments.
+        command = Path(f"/proc/{int(text)}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(text) if str(machine.runtime_directory) in command else None
 
 
 def kill_zygote(machine: Any) -> None:
