@@ -1,10 +1,12 @@
 """The first process of every container: carries out the plan, starts the command, reaps, and leaves the exit status.
 
 It is a copy of the zygote, not a program of its own, so that a container costs one copied page table and a few touched
-pages. It waits for a word on its control socket (by then the containerizer has written down who it is), does the plan's
-steps, starts the command, and says so. From then on it needs nobody: signals that it gets go to the command, orphans
-are reaped, and when the command ends its status is on disk, one line written and synced, before the init ends. In a
-PID namespace its end is everybody's; elsewhere it kills what is left below it.
+pages. It writes down who it is, waits for the zygote's word that the containerizer has been told, looks whether that
+still lives, does the plan's steps, starts the command, and says so. Where something is to be done from outside before,
+it waits for the containerizer's word instead, and is written down by that. Once the command runs it needs nobody:
+signals that it gets go to the command, orphans are reaped, and when the command ends its status is on disk, one line
+written and synced, before the init ends. In a PID namespace its end is everybody's; elsewhere it kills what is left
+below it.
 
 Standard library only: see :mod:`containerizer.zygote`.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import select
 import time
 
 from containerizer import bare, linux, steps
@@ -52,28 +55,29 @@ _SETUP_FAILED = 125
 """Exit status of an init that could not do its plan; nobody reads it but people."""
 
 
-def run(plan_file: int, control: int, status_file: int, standard: list[int]) -> None:
+def run(plan_file: int, control: int, status_file: int, standard: list[int], go: int) -> None:
     """Be a container's init, in a freshly cloned process; never returns.
 
     plan_file    holds the plan, see :meth:`containerizer.plan.LaunchPlan.encode`
     control      socket to the containerizer
     status_file  opened before privileges are given up, because nobody in a container may write beside it
     standard     descriptors of standard input, output and error
+    go           where the word comes from: `control`, or a pipe of the zygote's
     """
     code = _SETUP_FAILED
     hot_pages.copy()
     try:
         for number, descriptor in enumerate(standard):
             os.dup2(descriptor, number)
-        linux.close_all_but({0, 1, 2, plan_file, control, status_file})
-        code = _live(plan_file, control, status_file)
+        linux.close_all_but({0, 1, 2, plan_file, control, status_file, go})
+        code = _live(plan_file, control, status_file, go)
     except BaseException as error:  # noqa: BLE001  nothing may return into the zygote's frames
         _say(control, status_file, {"error": f"{type(error).__name__}: {error}", "errno": 0, "step": "init"})
     finally:
         os._exit(code)
 
 
-def _live(plan_file: int, control: int, status_file: int) -> int:
+def _live(plan_file: int, control: int, status_file: int, go: int) -> int:
     bare.pthread_sigmask(bare.SIG_BLOCK, EVERY_SIGNAL)
     # The zygote has set all others to their defaults before, and handles this one.
     bare.set_handler(bare.SIGCHLD, bare.SIG_DFL)
@@ -81,7 +85,7 @@ def _live(plan_file: int, control: int, status_file: int) -> int:
     os.umask(0)
     linux.set_name("kaon-init")
     plan = _read_plan(plan_file)
-    if os.read(control, CONTROL_BYTES) != GO:
+    if not may_go(control, status_file, go, plan["whole"]):
         return _SETUP_FAILED
     if not plan["whole"]:
         linux.become_subreaper()
@@ -116,6 +120,32 @@ def _live(plan_file: int, control: int, status_file: int) -> int:
     if not plan["whole"]:
         _kill_rest()
     return 0
+
+
+def may_go(control: int, status_file: int, go: int, whole: bool) -> bool:
+    """Wait for the word. False when there will be none, or nobody who would know of this container.
+
+    A containerizer that comes after one that died reads the records. What it finds there is in its hands; an init that
+    has written after that finds the control socket without an other end, and ends.
+    """
+    if go == control:
+        return os.read(control, CONTROL_BYTES) == GO
+    _write_process(status_file, whole)
+    going = os.read(go, CONTROL_BYTES) == GO
+    os.close(go)
+    other_end = select.poll()
+    other_end.register(control, select.POLLIN)
+    return going and not other_end.poll(0)
+
+
+def _write_process(status_file: int, whole: bool) -> None:
+    """Who this is, as the host numbers it: the /proc that was there before the clone shows that."""
+    descriptor = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
+    stat = os.read(descriptor, CONTROL_BYTES)
+    os.close(descriptor)
+    pid, start_time = stat.split(b" ", 1)[0], stat.rpartition(b")")[2].split()[19]
+    known = b'"pid": %b, "start_time": %b, "whole": %b' % (pid, start_time, b"true" if whole else b"false")
+    os.write(status_file, b'{"process": {%b}}\n' % known)
 
 
 def _read_plan(plan_file: int) -> dict[str, Any]:

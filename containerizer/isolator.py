@@ -82,7 +82,9 @@ class Isolator:
         """Before there is a process."""
 
     async def isolate(self, container: Container) -> None:
-        """`container.process_id` waits for its plan to be carried out."""
+        """`container.process_id` waits for its plan to be carried out. Those that have nothing to do here leave it out:
+        where nobody has, an init waits for nobody.
+        """
 
     def watch(self, container: Container, report: Report) -> None:
         """Report limits that are hit from now until `cleanup`."""

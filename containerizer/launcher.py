@@ -1,8 +1,8 @@
 """Starts containers through the zygote, and the zygote when there is none.
 
 The containerizer's end of the conversation in :mod:`containerizer.zygote`. All of it runs on the event loop: nothing
-blocks, nothing forks. A launch passes the plan in a memory file and a control socket whose other end stays here; the
-init waits on it, so a containerizer that dies half-way takes the half-made container with it.
+blocks, nothing forks. A launch passes the plan in a memory file and a control socket whose other end stays here. By
+that an init knows that its containerizer lives: one that dies half-way takes the half-made container with it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
-from containerizer import bare, init, zygote
+from containerizer import bare, held, init, zygote
 from containerizer.errors import ContainerizerError, LauncherError
 from containerizer.plan import LaunchPlan
 from containerizer.processes import Process, command_of, raise_descriptor_limit, start_time_of
@@ -63,7 +63,7 @@ class Launcher:
         where the plan has made some (:class:`containerizer.steps.LinuxKernel`). The caller owns the descriptors.
 
         files    descriptors of status file, standard input, output and error; still the caller's
-        created  awaited when the init exists and waits: what it raises undoes the container
+        created  awaited when the init exists, and waits if its plan does: what it raises undoes the container
         Raises :class:`CommandError` or :class:`LauncherError`; nothing of the container is left then.
         """
         async with self._slots:
@@ -76,7 +76,10 @@ class Launcher:
                     # A dead init's number is nobody else's as long as its parent has not buried it; 0 if it has.
                     process = Process(pid=pid, start_time=start_time_of(pid) or 0, whole=plan.whole)
                     await created(process)
-                    command, numbers, ends = await self._bring_to_life(own)
+                    if plan.waits:
+                        # The socket is new: there is room for a word.
+                        own.send(init.GO)
+                    command, numbers, ends = await self._hear_of_life(own)
                 except BaseException:
                     with contextlib.suppress(ProcessLookupError):
                         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -86,21 +89,19 @@ class Launcher:
             kept = tuple((name, number) for name, number in numbers.items() if name in init.KEPT)
             return msgspec.structs.replace(process, command=command_of(pid, command), ends=kept), pidfd, ends
 
-    async def _bring_to_life(self, control: socket.socket) -> tuple[int, dict[str, int], dict[str, int]]:
-        """Let the init carry out its plan; the command's process id as the container sees it, and what the init calls
-        the ends of the standard files, and what they are called here."""
+    async def _hear_of_life(self, control: socket.socket) -> tuple[int, dict[str, int], dict[str, int]]:
+        """When the init has carried out its plan: the command's process id as the container sees it, and what the init
+        calls the ends of the standard files, and what they are called here."""
         received: list[int] = []
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_SECONDS):
-                # The socket is new: there is room for a word.
-                control.send(init.GO)
                 answer, received = await self._receive_with_files(control)
         except TimeoutError:
             raise LauncherError(f"the container's init said nothing for {REPLY_TIMEOUT_SECONDS:.0f} s") from None
         except ConnectionError:
             answer = b""
         if not answer:
-            raise LauncherError("the container's init was killed before its command ran")
+            raise LauncherError("the container's init ended before its command ran: it was killed, or the zygote was")
         said = json.loads(answer)
         if "error" not in said:
             return int(said["command"]), said["ends"], dict(zip(said["ends"], received, strict=True))
@@ -127,25 +128,26 @@ class Launcher:
             self._loop.remove_reader(pidfd)
 
     async def _clone(self, plan: LaunchPlan, files: list[int]) -> tuple[int, int]:
-        plan_file = os.memfd_create("plan", os.MFD_CLOEXEC)
+        plan_file = held.open_memory("plan")
         opened = [plan_file]
         try:
-            os.write(plan_file, plan.encode())
+            held.write(plan_file, plan.encode())
             if plan.cgroup:
-                opened.append(os.open(plan.cgroup, os.O_DIRECTORY | os.O_PATH | os.O_CLOEXEC))
+                opened.append(held.open_file(plan.cgroup, os.O_DIRECTORY | os.O_PATH))
             if plan.joined:
                 opened.append(os.pidfd_open(plan.joined_process))
             request = {
                 "flags": plan.flags,
                 "cgroup": bool(plan.cgroup),
                 "join": plan.join_flags,
+                "waits": plan.waits,
                 "uid_map": plan.uid_map,
                 "gid_map": plan.gid_map,
             }
             said, received = await self._request("launch", request, [plan_file, *files, *opened[1:]])
         finally:
             for descriptor in opened:
-                os.close(descriptor)
+                held.close(descriptor)
         if "error" in said:
             raise LauncherError(_explain(said))
         return int(said["pid"]), received[0]
@@ -279,8 +281,10 @@ class Launcher:
         if answered is not None and not answered.done():
             answered.set_result((said, descriptors))
             return
-        # Nobody waits any more: the init's control socket is closed, so it ends by itself.
+        # Nobody waits any more.
         for descriptor in descriptors:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             os.close(descriptor)
 
     def _disconnected(self, connection: socket.socket) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from containerizer import held
 from containerizer.errors import ContainerizerError, Unsupported
 from containerizer.host import Host, find_user
 from containerizer.isolator import Container, Isolator, Report
@@ -118,9 +119,10 @@ class Lifecycle:
                 container.process_id = process.pid
                 container.start_time = process.start_time
                 container.whole = process.whole
-                append(journal, Line(process=process))
-                for isolator in self._isolators:
-                    await isolator.isolate(container)
+                if plan.waits:
+                    append(journal, Line(process=process))
+                    for isolator in self._isolators:
+                        await isolator.isolate(container)
 
             process, pidfd, ends = await self._launcher.launch(plan, [journal, *standard.files], created)
             append(journal, Line(process=process))
@@ -159,6 +161,8 @@ class Lifecycle:
         plan = LaunchPlan(argv=spec.command)
         for isolator in self._isolators:
             await isolator.prepare(container, plan)
+        # An init that joins others' namespaces does not see what the host calls it.
+        plan.waits = bool(plan.joined) or any(_isolates(isolator, spec) for isolator in self._isolators)
         sandbox = plan.sandbox or spec.sandbox
         plan.environment = {
             "PATH": DEFAULT_PATH,
@@ -267,13 +271,20 @@ def _signal_init(pidfd: int) -> None:
         return
 
 
+def _isolates(isolator: Isolator, spec: ContainerSpec) -> bool:
+    """Whether it has something to do between the birth of an init and the first step of its plan."""
+    return type(isolator).isolate is not Isolator.isolate and isolator.wants(spec)
+
+
 def _make_sandbox(spec: ContainerSpec, uid: int, gid: int) -> int:
     """A descriptor of the sandbox, made if missing; what was there keeps its owner."""
     path = Path(spec.sandbox)
     try:
-        if not path.exists():
-            path.mkdir(parents=True, mode=0o750)
-            os.chown(path, uid, gid)
-        return os.open(path, os.O_DIRECTORY | os.O_RDONLY | os.O_CLOEXEC)
+        if not held.exists(path):
+            if not held.exists(path.parent):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            held.make_directory(path, 0o750)
+            held.change_owner(path, uid, gid)
+        return held.open_file(path, os.O_DIRECTORY | os.O_RDONLY)
     except OSError as error:
         raise ContainerizerError(f"the sandbox {spec.sandbox} cannot be used: {error.strerror}") from None

@@ -148,7 +148,7 @@ class _CloneArguments(ctypes.Structure):
     ]
 
 
-def _check(result: int, what: str) -> int:
+def check(result: int, what: str) -> int:
     """`result` of a call, or the `OSError` that errno says, with `what` was called."""
     if result < 0:
         number = ctypes.get_errno()
@@ -179,7 +179,7 @@ def clone(flags: int, cgroup: int = -1) -> tuple[int, int]:
     if result < 0 and ctypes.get_errno() == errno.ENOSYS and not flags and cgroup < 0:
         result = os.fork()
         return (0, -1) if result == 0 else (result, os.pidfd_open(result))
-    _check(result, f"clone3(flags={flags:#x})")
+    check(result, f"clone3(flags={flags:#x})")
     return (0, -1) if result == 0 else (result, pidfd.value)
 
 
@@ -217,12 +217,12 @@ def has_clone3() -> bool:
 
 def set_namespaces(descriptor: int, flags: int) -> None:
     """Join the namespaces `flags` of the process that a pidfd stands for, or the one namespace of a /proc file."""
-    _check(_setns(descriptor, flags), f"setns(flags={flags:#x})")
+    check(_setns(descriptor, flags), f"setns(flags={flags:#x})")
 
 
 def unshare(flags: int) -> None:
     """Leave shared namespaces for new ones."""
-    _check(_unshare(flags), f"unshare({flags:#x})")
+    check(_unshare(flags), f"unshare({flags:#x})")
 
 
 def close_all_but(keep: set[int]) -> None:
@@ -241,7 +241,7 @@ def open_beneath(directory: int, path: str, flags: int, mode: int = 0) -> int:
     result = _syscall(_SYS_OPENAT2, directory, os.fsencode(path), how, size)
     if result < 0 and ctypes.get_errno() == errno.ENOSYS and "/" not in path:
         return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=directory)
-    return _check(result, path)
+    return check(result, path)
 
 
 def _prctl(option: int, second: int = 0, third: int = 0) -> int:
@@ -250,12 +250,12 @@ def _prctl(option: int, second: int = 0, third: int = 0) -> int:
 
 def become_subreaper() -> None:
     """Adopt orphaned descendants, so that they can be found and reaped."""
-    _check(_prctl(_PR_SET_CHILD_SUBREAPER, 1), "prctl(PR_SET_CHILD_SUBREAPER)")
+    check(_prctl(_PR_SET_CHILD_SUBREAPER, 1), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
 def forbid_inspection() -> None:
     """No ptrace, no /proc/PID/fd and no core dump of this process for anybody without CAP_SYS_PTRACE."""
-    _check(_prctl(_PR_SET_DUMPABLE, 0), "prctl(PR_SET_DUMPABLE)")
+    check(_prctl(_PR_SET_DUMPABLE, 0), "prctl(PR_SET_DUMPABLE)")
 
 
 def allow_inspection() -> None:
@@ -267,7 +267,7 @@ def allow_inspection() -> None:
 def set_name(name: str) -> None:
     """The name of this process in `ps`; 15 bytes."""
     _name.value = os.fsencode(name)[:15]
-    _check(_prctl(_PR_SET_NAME, ctypes.addressof(_name)), f"prctl(PR_SET_NAME, {name!r})")
+    check(_prctl(_PR_SET_NAME, ctypes.addressof(_name)), f"prctl(PR_SET_NAME, {name!r})")
 
 
 def bpf(command: int, attributes: bytes) -> int:
@@ -276,25 +276,25 @@ def bpf(command: int, attributes: bytes) -> int:
     number = _SYS_BPF.get(os.uname().machine)
     if number is None:
         raise OSError(errno.ENOSYS, "the number of this call is not known on this architecture", f"bpf({command})")
-    return _check(_syscall(number, command, buffer, len(attributes)), f"bpf({command})")
+    return check(_syscall(number, command, buffer, len(attributes)), f"bpf({command})")
 
 
 def copy_descriptor(pidfd: int, number: int) -> int:
     """A copy of descriptor `number` of another process (`man 2 pidfd_getfd`); takes the right to trace it."""
-    return _check(_syscall(_SYS_PIDFD_GETFD, pidfd, number, 0), f"pidfd_getfd({number})")
+    return check(_syscall(_SYS_PIDFD_GETFD, pidfd, number, 0), f"pidfd_getfd({number})")
 
 
 def queue_signal(pidfd: int, number: int) -> None:
     """Send a signal as `sigqueue` does: its receiver sees SI_QUEUE and tells it from one that `kill` sent."""
     information = struct.pack("=iii4xii", number, 0, SI_QUEUE, os.getpid(), os.getuid()).ljust(_SIGINFO_BYTES, b"\0")
-    _check(_syscall(_SYS_PIDFD_SEND_SIGNAL, pidfd, number, information, 0), f"pidfd_send_signal({number})")
+    check(_syscall(_SYS_PIDFD_SEND_SIGNAL, pidfd, number, information, 0), f"pidfd_send_signal({number})")
 
 
 def open_in_root(root: int, path: str, flags: int) -> int:
     """Open `path` as a process whose root is the open directory `root` would: links never lead out (`openat2`)."""
     how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
     result = _syscall(_SYS_OPENAT2, root, os.fsencode(path), how, ctypes.c_size_t(len(how)))
-    return _check(result, path)
+    return check(result, path)
 
 
 def clone_tree(descriptor: int, path: str = "") -> int:
@@ -303,7 +303,7 @@ def clone_tree(descriptor: int, path: str = "") -> int:
     With `path`, of what is there as seen from that directory, or from the working directory for `HERE`.
     """
     flags = _OPEN_TREE_CLONE | _AT_EMPTY_PATH | _AT_RECURSIVE | os.O_CLOEXEC
-    return _check(_syscall(_SYS_OPEN_TREE, descriptor, os.fsencode(path), flags), path or "open_tree")
+    return check(_syscall(_SYS_OPEN_TREE, descriptor, os.fsencode(path), flags), path or "open_tree")
 
 
 def set_tree_attributes(
@@ -314,30 +314,30 @@ def set_tree_attributes(
     attributes = struct.pack("=QQQQ", wanted, _MOUNT_ATTR_RDONLY if writable else 0, 0, 0)
     flags = _AT_EMPTY_PATH | _AT_RECURSIVE
     size = ctypes.c_size_t(len(attributes))
-    _check(_syscall(_SYS_MOUNT_SETATTR, descriptor, b"", flags, attributes, size), "mount_setattr")
+    check(_syscall(_SYS_MOUNT_SETATTR, descriptor, b"", flags, attributes, size), "mount_setattr")
 
 
 def attach_tree(tree: int, target: int, path: str = "") -> None:
     """Put a detached tree over an open file or directory (`move_mount`); `path` as for `clone_tree`."""
     flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH * (not path) | _MOVE_MOUNT_T_SYMLINKS
-    _check(_syscall(_SYS_MOVE_MOUNT, tree, b"", target, os.fsencode(path), flags), path or "move_mount")
+    check(_syscall(_SYS_MOVE_MOUNT, tree, b"", target, os.fsencode(path), flags), path or "move_mount")
 
 
 def mount(source: str | None, target: str, filesystem: str | None, flags: int, data: str | None) -> None:
     """`man 2 mount`."""
     result = _mount(_bytes(source), _bytes(target), _bytes(filesystem), flags, _bytes(data))
-    _check(result, f"mount({source} on {target}, {filesystem or 'no type'}, flags={flags:#x}, {data or ''})")
+    check(result, f"mount({source} on {target}, {filesystem or 'no type'}, flags={flags:#x}, {data or ''})")
 
 
 def unmount(target: str, flags: int) -> None:
     """`man 2 umount`."""
-    _check(_umount2(_bytes(target), flags), f"umount({target}, flags={flags})")
+    check(_umount2(_bytes(target), flags), f"umount({target}, flags={flags})")
 
 
 def pivot_root(new_root: str) -> None:
     """Make `new_root`, a mount point, the root, and detach the old one (`man 2 pivot_root`, "." and ".")."""
     os.chdir(new_root)
-    _check(_pivot_root(b".", b"."), f"pivot_root({new_root})")
+    check(_pivot_root(b".", b"."), f"pivot_root({new_root})")
     unmount(".", MNT_DETACH)
     os.chdir("/")
 
@@ -359,13 +359,13 @@ def drop_bounding(number: int) -> bool:
     if result < 0 and ctypes.get_errno() == errno.EINVAL:
         return False
     if result < 0:
-        _check(result, f"prctl(PR_CAPBSET_DROP, {number})")
+        check(result, f"prctl(PR_CAPBSET_DROP, {number})")
     return True
 
 
 def keep_capabilities() -> None:
     """Permitted capabilities survive the change to another user."""
-    _check(_prctl(_PR_SET_KEEPCAPS, 1), "prctl(PR_SET_KEEPCAPS)")
+    check(_prctl(_PR_SET_KEEPCAPS, 1), "prctl(PR_SET_KEEPCAPS)")
 
 
 def set_capabilities(effective: int, inheritable: int) -> None:
@@ -373,20 +373,20 @@ def set_capabilities(effective: int, inheritable: int) -> None:
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     sets = (effective, effective, inheritable)
     data = b"".join(struct.pack("=III", *(part >> shift & 0xFFFFFFFF for part in sets)) for shift in (0, 32))
-    _check(_capset(header, data), f"capset({effective:#x})")
+    check(_capset(header, data), f"capset({effective:#x})")
 
 
 def set_ambient_capabilities(mask: int) -> None:
     """What programs without file capabilities start with, for a user other than root."""
-    _check(_prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL), "prctl(PR_CAP_AMBIENT_CLEAR_ALL)")
+    check(_prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL), "prctl(PR_CAP_AMBIENT_CLEAR_ALL)")
     for number in range(64):
         if mask >> number & 1:
-            _check(_prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number), f"prctl(PR_CAP_AMBIENT_RAISE, {number})")
+            check(_prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number), f"prctl(PR_CAP_AMBIENT_RAISE, {number})")
 
 
 def forbid_new_privileges() -> None:
     """Programs gain nothing by set-uid bits and file capabilities, now and for ever."""
-    _check(_prctl(_PR_SET_NO_NEW_PRIVS, 1), "prctl(PR_SET_NO_NEW_PRIVS)")
+    check(_prctl(_PR_SET_NO_NEW_PRIVS, 1), "prctl(PR_SET_NO_NEW_PRIVS)")
 
 
 def load_filter(code: bytes) -> None:
@@ -396,4 +396,4 @@ def load_filter(code: bytes) -> None:
     number = _SYS_SECCOMP.get(os.uname().machine)
     if number is None:
         raise OSError(errno.ENOSYS, "the number of this call is not known on this architecture", "seccomp")
-    _check(_syscall(number, _SECCOMP_SET_MODE_FILTER, 0, head), "seccomp(SECCOMP_SET_MODE_FILTER)")
+    check(_syscall(number, _SECCOMP_SET_MODE_FILTER, 0, head), "seccomp(SECCOMP_SET_MODE_FILTER)")

@@ -4,7 +4,8 @@ One file for each, ``containers/<id>`` below the runtime directory, to which eve
 line of JSON::
 
     {"launch": ...}   before anything else is made for it
-    {"process": ...}  who its init is, before the command may run; again once the command does
+    {"process": ...}  who its init is, before the command may run, from the init itself unless it has to wait for
+                      isolators; again once the command runs
     {"limits": ...}   others than the spec's hold
     {"status": ...}   from the init, synced: how the command ended, or why it never began
     {"exit": ...}     all of it is cleaned away; the agent has yet to collect how it ended
@@ -26,13 +27,16 @@ from typing import Any
 
 import msgspec
 
+from containerizer import held
 from containerizer.errors import ContainerizerError
 from containerizer.messages import ContainerExited, Limitation
 from containerizer.processes import Process
 from containerizer.spec import ContainerSpec, Limits, Record
 
 STAGE = ".dev"
-"""Below the work directory: where every container puts its /dev together, on mounts of its own."""
+ROOT = ".root"
+"""Below the work directory: where every container puts its /dev together, and its root, on mounts of its own. One place
+for all, because making a directory is what costs (see above), and removing it."""
 
 
 class LaunchRecord(Record, frozen=True, kw_only=True):
@@ -99,8 +103,8 @@ class Records:
         """
         volumes = tuple(msgspec.structs.replace(volume, content="") for volume in record.spec.volumes)
         spec = msgspec.structs.replace(record.spec, secrets=(), volumes=volumes)
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
-        descriptor = os.open(self._containers / spec.id, flags, 0o600)
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND
+        descriptor = held.open_file(self._containers / spec.id, flags, 0o600)
         append(descriptor, Line(launch=msgspec.structs.replace(record, spec=spec)))
         return descriptor
 
@@ -154,7 +158,7 @@ class Records:
     def close(self) -> None:
         """Leave no empty directory behind."""
         # OSError: containers are left, or root file systems that were unpacked, or there was nothing.
-        for directory in (self._work / STAGE, self._work):
+        for directory in (self._work / STAGE, self._work / ROOT, self._work):
             with contextlib.suppress(OSError):
                 directory.rmdir()
 
@@ -168,7 +172,7 @@ class Records:
 
 def append(descriptor: int, line: Line) -> None:
     """Write one line in one call, so that it is there whole or is the last."""
-    os.write(descriptor, msgspec.json.encode(line) + b"\n")
+    held.write(descriptor, msgspec.json.encode(line) + b"\n")
 
 
 def exit_of(

@@ -60,6 +60,7 @@ def _watch_one() -> list[tuple[int, int]]:
     """Have an init go through everything and wait; compare."""
     own, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     reader, writer = os.pipe()
+    go, word = os.pipe()
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     plan, status = os.memfd_create("plan"), os.memfd_create("status")
     os.write(plan, _plan())
@@ -69,17 +70,17 @@ def _watch_one() -> list[tuple[int, int]]:
     try:
         pid, pidfd = linux.clone(linux.CLONE_NEWNS if os.geteuid() == 0 else 0)
         if pid == 0:
-            init.run(plan, theirs.fileno(), status, [reader, null, null])
+            init.run(plan, theirs.fileno(), status, [reader, null, null], go)
         os.close(pidfd)
         theirs.close()
-        own.send(init.GO)
+        os.write(word, init.GO)
         # An error and an early end are no start either; then there is nothing to be seen.
         started = own.recv(init.CONTROL_BYTES).startswith(b'{"command"')
         return _written_by(pid) if started else []
     except OSError:
         return []
     finally:
-        for descriptor in (reader, writer, null, plan, status):
+        for descriptor in (reader, writer, go, word, null, plan, status):
             os.close(descriptor)
         own.close()
         theirs.close()

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from containerizer import linux
+from containerizer import held, linux
 from containerizer.errors import InvalidSpec
 from containerizer.isolator import Container
 from containerizer.plan import LaunchPlan, Step
@@ -38,7 +38,7 @@ class StandardFiles(msgspec.Struct):
         """Close all of them."""
         for descriptor in (*self.files, self.log):
             if descriptor >= 0:
-                os.close(descriptor)
+                held.close(descriptor)
         self.files, self.log = [], -1
 
 
@@ -53,10 +53,10 @@ def open_standard(spec: ContainerSpec, sandbox: int, uid: int, gid: int) -> Stan
         if spec.stdin:
             opened.files.append(_open_regular(sandbox, spec.stdin, os.O_RDONLY))
         else:
-            opened.files.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            opened.files.append(held.open_file(os.devnull, os.O_RDONLY))
         for name in (spec.stdout, spec.stderr):
             if spec.tty or not name:
-                opened.files.append(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
+                opened.files.append(held.open_file(os.devnull, os.O_WRONLY))
             else:
                 opened.files.append(_open_output(sandbox, name, uid, gid))
         if spec.tty and spec.stdout:
@@ -90,7 +90,7 @@ def open_output(spec: ContainerSpec, name: str) -> int:
 def _open_output(sandbox: int, name: str, uid: int, gid: int) -> int:
     descriptor = _open_regular(sandbox, name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     if os.geteuid() == 0:
-        os.fchown(descriptor, uid, gid)
+        held.change_owner(descriptor, uid, gid)
     return descriptor
 
 

@@ -39,7 +39,7 @@ TYPE_CHECKING = False  # as type checkers know it, without importing typing
 if TYPE_CHECKING:
     from typing import Any
 
-VERSION = f"3 on Python {sys.version_info[0]}.{sys.version_info[1]}"
+VERSION = f"4 on Python {sys.version_info[0]}.{sys.version_info[1]}"
 """Of the protocol. A containerizer that meets another version stops that zygote and starts its own. Python's is part of
 it, for `marshal`.
 """
@@ -137,18 +137,24 @@ class Zygote:
 
     def _launch(self, peer: _socket.socket, request: dict[str, Any], descriptors: list[int]) -> None:
         number = request["n"]
+        go, word = os.pipe()
         try:
-            pid, pidfd = self._clone(request, descriptors)
+            pid, pidfd = self._clone(request, descriptors, go)
+            try:
+                bare.send_with_files(peer, marshal.dumps({"n": number, "pid": pid}), [pidfd])
+            finally:
+                os.close(pidfd)
+            # Not before the containerizer has who it is: an init that nobody can kill must not get going.
+            os.write(word, init.GO)
         except OSError as error:
             peer.send(marshal.dumps({"n": number, "error": str(error), "errno": error.errno or 0}))
-            return
-        try:
-            bare.send_with_files(peer, marshal.dumps({"n": number, "pid": pid}), [pidfd])
         finally:
-            os.close(pidfd)
+            os.close(go)
+            os.close(word)
+        init.hot_pages.copy()
 
-    def _clone(self, request: dict[str, Any], descriptors: list[int]) -> tuple[int, int]:
-        """Make the container's init; returns in the zygote only."""
+    def _clone(self, request: dict[str, Any], descriptors: list[int], go: int) -> tuple[int, int]:
+        """Make the container's init; returns in the zygote only. go: what it waits on before it does anything"""
         plan, control, status, *rest = descriptors
         standard, rest = rest[:3], rest[3:]
         cgroup = rest.pop(0) if request["cgroup"] else -1
@@ -158,8 +164,7 @@ class Zygote:
             pid, pidfd = linux.clone(request["flags"], cgroup)
         if pid == 0:
             bare.set_wakeup_fd(-1)
-            init.run(plan, control, status, standard)
-        init.hot_pages.copy()
+            init.run(plan, control, status, standard, control if request["waits"] else go)
         try:
             for name in ("uid_map", "gid_map"):
                 if request.get(name):

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from containerizer import held
 from containerizer.errors import KernelError
 
 LEAF: Final = ".leaf"
@@ -50,12 +50,12 @@ class Cgroup:
 
     def has(self, name: str) -> bool:
         """Whether this kernel has the control file `name`, with its controller enabled here."""
-        return (self.path / name).exists()
+        return held.exists(self.path / name)
 
     def make(self) -> None:
         """Make it; no error if it is there."""
         try:
-            self.path.mkdir(exist_ok=True)
+            held.make_directory(self.path, may_exist=True)
         except OSError as error:
             raise KernelError(f"mkdir {self.path}", error.errno or 0, error.strerror or str(error)) from None
 
@@ -68,11 +68,7 @@ class Cgroup:
         """Write one control file. Raises :class:`KernelError` that names file and value."""
         path = self.path / name
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(descriptor, value.encode())
-            finally:
-                os.close(descriptor)
+            held.write_file(path, value)
         except OSError as error:
             raise KernelError(f"{path} <- {value!r}", error.errno or 0, _explain(error, name)) from None
 

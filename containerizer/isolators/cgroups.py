@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
+from containerizer import held
 from containerizer.cgroups2 import Cgroup, File, cpu, cpuset, devices, hugetlb, io, memory, pids, pressure
 from containerizer.cgroups2.event_files import EventFiles
 from containerizer.errors import KernelError
@@ -300,7 +301,7 @@ class Devices(CgroupIsolator):
     async def prepare(self, container: Container, plan: LaunchPlan) -> None:
         """The program is the cgroup's own: nothing is left of it when that is removed."""
         path = self.cgroup(container).path
-        descriptor = os.open(path, os.O_DIRECTORY | os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = held.open_file(path, os.O_DIRECTORY | os.O_RDONLY)
         own = -1
         try:
             if self._loaded < 0:
@@ -312,9 +313,9 @@ class Devices(CgroupIsolator):
         except OSError as error:
             raise KernelError(f"device program of {path}", error.errno or 0, error.strerror or str(error)) from None
         finally:
-            os.close(descriptor)
+            held.close(descriptor)
             if own >= 0:
-                os.close(own)
+                held.close(own)
 
     def close(self) -> None:
         """Programs that are attached stay without this descriptor."""

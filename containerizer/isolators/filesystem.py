@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from containerizer import linux
+from containerizer import held, linux
 from containerizer.errors import InvalidSpec
 from containerizer.host import Host
 from containerizer.images import unpack
@@ -22,7 +22,7 @@ from containerizer.isolator import Container, Isolator
 from containerizer.isolators.namespaces import MountNamespace
 from containerizer.messages import Missing
 from containerizer.plan import LaunchPlan, Step
-from containerizer.records import STAGE
+from containerizer.records import ROOT, STAGE
 from containerizer.spec import Namespace, RootKind
 
 _NO_SET_UID: Final = linux.MS_NOSUID
@@ -75,11 +75,11 @@ class Filesystem(Isolator):
                 raise InvalidSpec(f"a {kind.value} root needs a mount namespace: do not leave it out of namespaces")
             return
         stage = _stage(container)
-        if not stage.is_dir():
-            stage.mkdir(mode=0o711)
-        if container.spec.volumes or kind in {RootKind.DIRECTORY, RootKind.ARCHIVE}:
-            container.directory.mkdir(mode=0o711, exist_ok=True)
-        if kind in {RootKind.DIRECTORY, RootKind.ARCHIVE}:
+        held.make_directory(stage, 0o711, may_exist=True)
+        own_root = kind in {RootKind.DIRECTORY, RootKind.ARCHIVE}
+        if container.spec.volumes or (own_root and not container.spec.root.read_only):
+            held.make_directory(container.directory, 0o711, may_exist=True)
+        if own_root:
             await self._own_root(container, plan)
         else:
             self._host_root(container, plan)
@@ -109,8 +109,8 @@ class Filesystem(Isolator):
             source = str(await unpack(Path(source), Path(self.host.images_directory)))
         elif not Path(source).is_dir():
             raise InvalidSpec(f"root.path {source} is no directory of this host")
-        plan.root = str(container.directory / "root")
-        Path(plan.root).mkdir(exist_ok=True)
+        plan.root = str(container.directory.parent / ROOT)
+        held.make_directory(plan.root, 0o711, may_exist=True)
         if spec.root.read_only:
             plan.mounts.append(("bind", "", source, "", plan.root, True))
         else:

@@ -1,8 +1,9 @@
 """Kills the process it is in, by SIGKILL, right before its n-th act.
 
 An act is a call by which the containerizer's code changes something that outlives the process or that others see: a
-system call of `os`, `socket` or `signal`, or a function of :mod:`containerizer.linux`. They are not listed; what is
-listed is what does no more than look, so a step that is added later is a place to crash at without being named here.
+system call of `os`, `socket` or `signal`, or a function of :mod:`containerizer.linux` or :mod:`containerizer.held`.
+They are not listed; what is listed is what does no more than look, so a step that is added later is a place to crash
+at without being named here.
 
 Standard library only: the zygote imports this, see `crash_zygote.py`.
 """
@@ -54,13 +55,15 @@ SILENT = frozenset(
         *("waitid", "waitpid", "waitstatus_to_exitcode", "WIFSIGNALED", "WTERMSIG", "WEXITSTATUS", "major", "minor"),
         *("makedev", "_path_normpath", "_exit"),
         *("getsignal", "pthread_sigmask", "set_wakeup_fd", "signal", "sigwaitinfo", "valid_signals"),
-        *("close_all_but", "has_clone3", "receive_with_files"),
+        *("check", "close_all_but", "exists", "has_clone3", "open_memory", "receive_with_files"),
     )
 )
 """Calls that change nothing outside of the process."""
 
 _SENDING = frozenset({"bind", "connect", "listen", "send", "sendmsg"})
 """Methods of sockets that others notice."""
+
+_CALLS = ("/containerizer/linux.py", "/containerizer/held.py")
 
 _MODULES = frozenset({"_posixsubprocess", "_signal", "posix"})
 
@@ -70,7 +73,7 @@ def act_of(frame: FrameType, event: str, called: Any) -> str:
     if event == "call":
         code = frame.f_code
         name = code.co_name
-        is_act = code.co_filename.endswith("/containerizer/linux.py") and not name.startswith(("_", "<"))
+        is_act = code.co_filename.endswith(_CALLS) and not name.startswith(("_", "<"))
     elif event == "c_call":
         name = called.__name__
         is_act = called.__module__ in _MODULES

@@ -109,6 +109,25 @@ def test_a_containerizer_killed_between_clone_and_go_leaves_no_process(machine: 
     assert not (machine.directory / "sandboxes" / "c1" / "ran").exists()
 
 
+def test_an_init_that_is_born_after_its_containerizer_was_killed_ends(machine: Any) -> None:
+    """Nobody has told it to wait; that nobody knows of it, it sees for itself."""
+    machine.run("warm", "true")
+    zygote = machine.zygote_pid()
+    os.kill(zygote, signal.SIGSTOP)
+    sandbox = machine.directory / "sandboxes" / "c1"
+    machine.begin(Launch(spec=machine.spec("c1", "touch ran; exec sleep 600")))
+    # The zygote is asked in the same go in which this is made.
+    machine.until((sandbox / "stdout").exists, "a request to the zygote")
+    machine.restart()
+    os.kill(zygote, signal.SIGCONT)
+    assert recover(machine, "c1").lost == ("c1",)
+    # Requests are served in the order of their connections.
+    machine.run("later", "true")
+    assert machine.zygote_pid() == zygote
+    machine.until(lambda: not machine.descendants(zygote), "the end of the init")
+    assert not (sandbox / "ran").exists()
+
+
 def test_zygote_killed_between_clone_and_go_fails_or_finishes_the_launch(machine: Any) -> None:
     """The init is a process of its own by then: the launch succeeds, and its end is seen all the same."""
     held = machine.hold_before_go("c1")
