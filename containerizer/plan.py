@@ -107,11 +107,12 @@ class LaunchPlan(msgspec.Struct, kw_only=True):
 
     def encode(self) -> bytes:
         """For the init, which runs under the same version of Python, and with next to nothing imported."""
-        for step in (*self.steps, *self.last_steps):
-            assert step[0] in STEPS, f"no kernel call is named {step[0]!r}"
+        steps = self.steps
+        unknown = {step[0] for step in (*steps, *self.last_steps)} - STEPS
+        assert not unknown, f"no kernel calls are named {unknown}"
         return marshal.dumps(
             {
-                "steps": self.steps,
+                "steps": steps,
                 "last_steps": self.last_steps,
                 "argv": self.argv,
                 "environment": self.environment,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -31,6 +32,7 @@ class Cgroup:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._directory = os.fspath(path)
 
     def __repr__(self) -> str:
         return f"Cgroup({str(self.path)!r})"
@@ -50,12 +52,12 @@ class Cgroup:
 
     def has(self, name: str) -> bool:
         """Whether this kernel has the control file `name`, with its controller enabled here."""
-        return held.exists(self.path / name)
+        return held.exists(f"{self._directory}/{name}")
 
     def make(self) -> None:
         """Make it; no error if it is there."""
         try:
-            held.make_directory(self.path, may_exist=True)
+            held.make_directory(self._directory, may_exist=True)
         except OSError as error:
             raise KernelError(f"mkdir {self.path}", error.errno or 0, error.strerror or str(error)) from None
 
@@ -66,7 +68,7 @@ class Cgroup:
 
     def write(self, name: str, value: str) -> None:
         """Write one control file. Raises :class:`KernelError` that names file and value."""
-        path = self.path / name
+        path = f"{self._directory}/{name}"
         try:
             held.write_file(path, value)
         except OSError as error:

@@ -52,6 +52,8 @@ KNOWN: Final[tuple[type[Isolator], ...]] = (
 """In the order of their `prepare`: mounts need the namespace they are made in, a root must stand before volumes, and
 the list of devices must be complete before a program is made of it."""
 
+_BY_NAME: Final = {cls.name: cls for cls in KNOWN}
+
 ENTRY_POINTS: Final = "kaon.isolators"
 """Group of entry points that name further isolators; they come after ours, in the order in which they are listed."""
 
@@ -97,16 +99,16 @@ def choose(host: Host, isolation: Sequence[str]) -> tuple[list[Isolator], list[M
 
 def wanted(name: str, spec: ContainerSpec) -> bool:
     """Whether the isolator of that name would have something to do for this container."""
-    return any(cls.name == name and cls.wants(spec) for cls in KNOWN)
+    cls = _BY_NAME.get(name)
+    return cls is not None and cls.wants(spec)
 
 
 def _named(names: set[str]) -> list[type[Isolator]]:
-    known = {cls.name: cls for cls in KNOWN}
     found = [cls for cls in KNOWN if cls.name in names]
-    for name in sorted(names - known.keys()):
+    for name in sorted(names - _BY_NAME.keys()):
         points = entry_points(group=ENTRY_POINTS, name=name)
         if not points:
-            words = ", ".join([AUTO, ISOLATED, PLAIN, *known])
+            words = ", ".join([AUTO, ISOLATED, PLAIN, *_BY_NAME])
             raise Unsupported(
                 f"isolation {name!r} is unknown: one or more of {words}, or an entry point {ENTRY_POINTS}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 from containerizer.errors import InvalidSpec
@@ -47,6 +48,7 @@ class Capabilities(Isolator):
         plan.privileges.append(("limit_capabilities", bounding))
 
 
+@functools.lru_cache(maxsize=64)
 def mask_of(names: tuple[str, ...]) -> int:
     """A bit for each name; with or without ``CAP_``. Raises :class:`InvalidSpec` for an unknown one."""
     mask = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 from pathlib import Path
@@ -43,7 +44,7 @@ class CgroupIsolator(Isolator):
 
     def cgroup(self, container: Container) -> Cgroup:
         """Its own, or the one that it shares with its parent."""
-        return Cgroup(Path(self.host.cgroups.path)).child(container.id)
+        return _cgroup_of(self.host.cgroups.path, container.id)
 
 
 class Core(CgroupIsolator):
@@ -322,6 +323,12 @@ class Devices(CgroupIsolator):
         if self._loaded >= 0:
             os.close(self._loaded)
             self._loaded = -1
+
+
+@functools.lru_cache(maxsize=1024)
+def _cgroup_of(tree: str, container_id: str) -> Cgroup:
+    """Each isolator asks for it, at each step of a container's life."""
+    return Cgroup(Path(tree)).child(container_id)
 
 
 def _has_own_limits(container: Container) -> bool:
