@@ -105,7 +105,6 @@ _OPEN_TREE_CLONE = 1
 _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
 _MOVE_MOUNT_F_EMPTY_PATH = 0x04
-_MOVE_MOUNT_T_SYMLINKS = 0x10
 _MOVE_MOUNT_T_EMPTY_PATH = 0x40
 
 HERE = -100
@@ -317,10 +316,10 @@ def set_tree_attributes(
     check(_syscall(_SYS_MOUNT_SETATTR, descriptor, b"", flags, attributes, size), "mount_setattr")
 
 
-def attach_tree(tree: int, target: int, path: str = "") -> None:
-    """Put a detached tree over an open file or directory (`move_mount`); `path` as for `clone_tree`."""
-    flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH * (not path) | _MOVE_MOUNT_T_SYMLINKS
-    check(_syscall(_SYS_MOVE_MOUNT, tree, b"", target, os.fsencode(path), flags), path or "move_mount")
+def attach_tree(tree: int, target: int) -> None:
+    """Put a detached tree over an open file or directory (`move_mount`)."""
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH
+    check(_syscall(_SYS_MOVE_MOUNT, tree, b"", target, b"", flags), "move_mount")
 
 
 def mount(source: str | None, target: str, filesystem: str | None, flags: int, data: str | None) -> None:
