@@ -78,6 +78,15 @@ class Resources(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             return self
         if not self.items:
             return other
+        if len(self.items) == len(other.items) and _are_plain(self.items) and _are_plain(other.items):
+            # Of the same names, as nearly always.
+            sums = [
+                Resource(mine.name, mine.scalar + others.scalar)
+                for mine, others in zip(self.items, other.items, strict=True)
+                if mine.name == others.name
+            ]
+            if len(sums) == len(self.items):
+                return Resources(tuple(sums))
         return _merged((*self.items, *other.items))
 
     def __sub__(self, other: Resources) -> Resources:

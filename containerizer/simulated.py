@@ -18,6 +18,7 @@ The state is the machine: give a new actor the state of the old one, and it find
 
 from __future__ import annotations
 
+import functools
 import re
 import signal
 from collections.abc import Mapping
@@ -56,8 +57,12 @@ _NEVER: Final = float("inf")
 def read_script(spec: ContainerSpec, programs: Mapping[str, Script]) -> Script:
     """What a program does that is known, or the few words of shell that the module speaks of."""
     text = spec.shell or " ".join(spec.argv)
-    if text in programs:
-        return programs[text]
+    return programs.get(text) or _read_shell(text, spec.interactive or spec.tty, bool(spec.argv))
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_shell(text: str, attended: bool, is_program: bool) -> Script:
+    """A launch asks twice."""
     seconds, status, ignores, copies = 0.0, 0, False, False
     printed = {1: b"", 2: b""}
 
@@ -81,12 +86,12 @@ def read_script(spec: ContainerSpec, programs: Mapping[str, Script]) -> Script:
                 printed[where] += " ".join(said[: len(said) - where + 1]).encode() + b"\n"
                 status = 0
             case ["cat"]:
-                copies = spec.interactive or spec.tty
+                copies = attended
                 seconds += _NEVER if copies else 0.0
                 status = 0
             case ["false"]:
                 status = 1
-            case [program, *_] if program.startswith("/nonexistent") and spec.argv:
+            case [program, *_] if program.startswith("/nonexistent") and is_program:
                 return Script(executable=False)
             case _:
                 status = 0

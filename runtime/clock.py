@@ -80,7 +80,7 @@ class VirtualClock:
         self.stands = True
         self._queue: list[tuple[float, int, _VirtualHandle]] = []
         self._soon: deque[tuple[int, Callable[[], None]]] = deque()
-        self._order = itertools.count()
+        self._next_order = itertools.count().__next__
 
     def now(self) -> float:
         """Virtual seconds."""
@@ -89,12 +89,12 @@ class VirtualClock:
     def call_at(self, when: float, callback: Callable[[], None]) -> Handle:
         """Call `callback` at virtual time `when` (at once, in order, if that is past)."""
         handle = _VirtualHandle(callback)
-        heappush(self._queue, (max(when, self._now), next(self._order), handle))
+        heappush(self._queue, (max(when, self._now), self._next_order(), handle))
         return handle
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call `callback` at the present virtual time, after what is already due."""
-        self._soon.append((next(self._order), callback))
+        self._soon.append((self._next_order(), callback))
 
     def step(self) -> bool:
         """Run the next callback, moving time to it; False when there is none."""
