@@ -16,6 +16,7 @@ from containerizer.cgroups2.tree import Tree
 from containerizer.errors import InvalidSpec
 from containerizer.gpus import Found
 from containerizer.plan import User
+from containerizer.projects import RANGE
 
 NOT_LOOKED_FOR: Final = Found(reason="not looked for")
 
@@ -28,6 +29,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     hidden   directories that no container may look into, but for its own sandbox
     images_directory  for unpacked root file systems
     gpus     that may be granted
+    projects first and last number for project quotas
     """
 
     kernel: str
@@ -39,6 +41,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     hidden: tuple[str, ...] = ()
     images_directory: str = ""
     gpus: Found = NOT_LOOKED_FOR
+    projects: tuple[int, int] = RANGE
 
 
 def survey(
@@ -47,6 +50,7 @@ def survey(
     cgroups: Tree | None = None,
     images_directory: str = "",
     gpus: Found = NOT_LOOKED_FOR,
+    projects: tuple[int, int] = RANGE,
 ) -> Host:
     """Look at this machine."""
     return Host(
@@ -58,6 +62,7 @@ def survey(
         hidden=hidden,
         images_directory=images_directory,
         gpus=gpus,
+        projects=projects,
         cgroups=cgroups or Tree(reason="not looked for"),
     )
 

@@ -89,7 +89,15 @@ class Lifecycle:
         user = find_user(spec.user)
         self._check_supported(spec)
         sandbox = _make_sandbox(spec, user.uid, user.gid)
-        not_isolated = tuple(lack.what for lack in self._missing if wanted(lack.what, spec))
+        container = Container(
+            id=spec.id,
+            spec=spec,
+            directory=self._records.work_directory(spec.id),
+            user=user,
+            limits=spec.limits,
+            parent=parent,
+        )
+        not_isolated = self._not_isolated(container)
         record = LaunchRecord(
             spec=spec,
             boot_id=self._host.boot_id,
@@ -101,14 +109,6 @@ class Lifecycle:
         except FileExistsError:
             os.close(sandbox)
             raise ContainerizerError(f"container {spec.id} has records already") from None
-        container = Container(
-            id=spec.id,
-            spec=spec,
-            directory=self._records.work_directory(spec.id),
-            user=user,
-            limits=spec.limits,
-            parent=parent,
-        )
         standard = StandardFiles([])
         try:
             plan = await self._plan(container)
@@ -137,6 +137,12 @@ class Lifecycle:
             os.close(sandbox)
             os.close(journal)
         return Running(container, process, pidfd, not_isolated, ends)
+
+    def _not_isolated(self, container: Container) -> tuple[str, ...]:
+        """What this host lacks, or has elsewhere than this container's files are."""
+        lacking = [lack.what for lack in self._missing if wanted(lack.what, container.spec)]
+        here = [one.name for one in self._isolators if one.wants(container.spec) and not one.reaches(container)]
+        return (*lacking, *here)
 
     def _check_supported(self, spec: ContainerSpec) -> None:
         for field, text in _NOT_YET.items():

@@ -50,8 +50,9 @@ harness = load("harness")
 class Victim(harness.RealHarness):  # type: ignore[misc, name-defined, unused-ignore]
     """A containerizer in a directory that outlives it."""
 
-    def __init__(self, directory: str, isolation: str) -> None:
+    def __init__(self, directory: str, isolation: str, elsewhere: str) -> None:
         harness.Harness.__init__(self)
+        self.elsewhere = Path(elsewhere) if elsewhere else None
         self.directory = Path(directory)
         self.isolation = (isolation,)
         self.config: dict[str, Any] = {}
@@ -101,7 +102,7 @@ def be_victim(order: dict[str, Any], report: int) -> None:
             os.write(report, name.encode())
             crash_hook.die()
 
-    victim = Victim(order["directory"], order["isolation"])
+    victim = Victim(order["directory"], order["isolation"], order["elsewhere"])
     if order["operation"] == "start":
         crash_hook.install(before_act)
     victim._start()

@@ -58,6 +58,7 @@ class Victims:
         order = {
             "directory": str(self._machine.directory),
             "isolation": self._machine.isolation[0],
+            "elsewhere": str(self._machine.elsewhere or ""),
             "operation": operation,
             "container": container_id,
             "at": at,
