@@ -56,11 +56,12 @@ class DiskQuota(Isolator):
         self._next = host.projects[0]
         self._watched: dict[str, tuple[Container, Report]] = {}
         self._told: set[str] = set()
+        self._early: set[tuple[int, int]] = set()
         self._looking: asyncio.Task[None] | None = None
         self._filter = compile_profile(projects.FILTER, os.uname().machine, frozenset()).hex()
         self._events: QuotaEvents | None = None
         try:
-            self._events = QuotaEvents(self._refused, self._look)
+            self._events = QuotaEvents(self._refused, self.look)
         except OSError as error:
             _log.info("the kernel does not tell when a disk quota is used up (%s): looking every 50 ms", error)
         # Or what this process writes for a container, the log of a terminal, would have no limit on ext4.
@@ -172,6 +173,7 @@ class DiskQuota(Isolator):
         self._watched.pop(container.id, None)
         self._told.discard(container.id)
         project = self._granted.get(container.id)
+        self._early.discard((_device_of(container), container.project))
         if project is not None:
             # OSError: the sandbox is gone, or quotas are switched off.
             with contextlib.suppress(OSError), _open_sandbox(container) as sandbox:
@@ -186,25 +188,30 @@ class DiskQuota(Isolator):
     # While it runs ---------------------------------------------------------------------------------------------------
 
     def watch(self, container: Container, report: Report) -> None:
-        """Hear what the kernel refuses; a limit that was reached before is told now."""
+        """Hear what the kernel refuses, and has refused since the container was launched."""
         self._watched[container.id] = (container, report)
         if self._events is not None:
             self._events.listen()
         if self._looking is None:
             self._looking = asyncio.get_running_loop().create_task(self._keep_looking())
-        self._look_at(container)
+        if (_device_of(container), container.project) in self._early:
+            self._tell(container)
 
     def _refused(self, device: int, project: int) -> None:
-        for container, _ in tuple(self._watched.values()):
-            if container.project == project and _device_of(container) == device:
-                self._tell(container)
+        found = [one for one, _ in self._watched.values() if one.project == project and _device_of(one) == device]
+        for container in found:
+            self._tell(container)
+        if not found and project in self._granted.values():
+            # The command was quicker than the word that it runs.
+            self._early.add((device, project))
 
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS if self._events is None else CHECK_SECONDS)
-            self._look()
+            self.look()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """At what all of them use, and whether their limits hold."""
         for container, _ in tuple(self._watched.values()):
             self._look_at(container)
 

@@ -60,6 +60,12 @@ def quota_disk() -> Iterator[Callable[[str], Any]]:
         one.close()
 
 
+@pytest.fixture(params=["ext4", "xfs"])
+def disk(request: pytest.FixtureRequest, quota_disk: Callable[[str], Any]) -> Any:
+    """Each kind of file system that has them, in turn."""
+    return quota_disk(request.param)
+
+
 @pytest.fixture
 def simulated() -> Iterator[Any]:
     made = harness.SimulatedHarness()

@@ -77,12 +77,22 @@ def update(victim: Any, container_id: str) -> None:
     victim.ask(Update(container_id=container_id, limits=Limits(memory_bytes=64 << 20)), ContainerizerMessage)
 
 
+def launch_limited(victim: Any, container_id: str) -> None:
+    launch(victim, container_id, limits=Limits(disk_bytes=1 << 20))
+
+
+def limit_disk(victim: Any, container_id: str) -> None:
+    victim.ask(Update(container_id=container_id, limits=Limits(disk_bytes=1 << 20)), ContainerizerMessage)
+
+
 def recover(victim: Any, container_id: str) -> None:
     victim.ask(Recover(containers=()), ContainerizerMessage)
 
 
 OPERATIONS: dict[str, Callable[..., None]] = {
     "launch": launch,
+    "launch_limited": launch_limited,
+    "limit_disk": limit_disk,
     "destroy": destroy,
     "collect": collect,
     "update": update,

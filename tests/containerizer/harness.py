@@ -239,11 +239,9 @@ class HeldLaunch:
 class RealHarness(Harness):
     """The containerizer actor on a node of this process, with a zygote of its own."""
 
-    def __init__(
-        self, *isolation: str, hide_sandboxes: bool = False, elsewhere: Path | None = None, **config: Any
-    ) -> None:
+    def __init__(self, *isolation: str, hide_sandboxes: bool = False, **config: Any) -> None:
         super().__init__()
-        self.elsewhere = elsewhere
+        self.elsewhere = config.pop("elsewhere", None)
         # Short, because the zygote's socket is in it, and pytest's own directories are long.
         self.directory = Path(tempfile.mkdtemp(dir="/tmp", prefix="kc-"))
         self.directory.chmod(0o755)

@@ -28,6 +28,7 @@ class QuotaDisk:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
+        self.size_bytes = SIZE_BYTES
         self._directory = Path(tempfile.mkdtemp(dir="/tmp", prefix="kq-"))
         self._directory.chmod(0o755)
         image = self._directory / "image"
@@ -35,7 +36,7 @@ class QuotaDisk:
             file.truncate(SIZE_BYTES)
         self.path = self._directory / "disk"
         self.path.mkdir()
-        for command in ((*MKFS[kind], image), ("mount", "-o", "loop,prjquota", image, self.path)):
+        for command in ([*MKFS[kind], str(image)], ["mount", "-o", "loop,prjquota", str(image), str(self.path)]):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
 
