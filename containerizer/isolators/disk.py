@@ -94,16 +94,17 @@ class DiskUsage(Isolator):
             self._looking = asyncio.get_running_loop().create_task(self._keep_looking())
 
     async def _keep_looking(self) -> None:
-        """Walk through one at a time; nobody waits twice for another that keeps calling for walks."""
+        """Walk through one at a time."""
         rest_until = 0.0
         while self._watched:
             now = time.monotonic()
             # Where the file system counts, nobody else need.
             here = [one for one in self._watched.values() if not (one.container.project or one.told)]
             self._look_at_space(here)
-            due = {id(one): at for one in here if (at := self._due_at(one)) <= now}
-            if due and now >= rest_until:
-                await self._walk(min((one for one in here if id(one) in due), key=lambda one: due[id(one)]))
+            due = [(at, one) for one in here if (at := self._due_at(one)) <= now] if now >= rest_until else []
+            if due:
+                _, first = min(due, key=lambda pair: pair[0])
+                await self.walk(first)
                 end = time.monotonic()
                 rest_until = end + REST * (end - now)
             await asyncio.sleep(LOOK_SECONDS)
@@ -135,7 +136,8 @@ class DiskUsage(Isolator):
                 return one.next_walk - 2 * self._check_seconds
         return one.next_walk
 
-    async def _walk(self, one: _Watched) -> None:
+    async def walk(self, one: _Watched) -> None:
+        """Add up one sandbox, and report it if it holds too much."""
         container = one.container
         lost = self._lost.get(one.pool, 0)
         hidden = False

@@ -164,13 +164,13 @@ class Harness:
         self.until(lambda: self.exits(container_id), f"exit of {container_id}")
         return self.exits(container_id)[0]
 
-    def limitation_of(self, container_id: str) -> Limitation:
-        def found() -> list[Limitation]:
-            heard = self.agent.heard
-            return [one for one in heard if isinstance(one, Limitation) and one.container_id == container_id]
+    def limitations(self, container_id: str) -> list[Limitation]:
+        heard = self.agent.heard
+        return [one for one in heard if isinstance(one, Limitation) and one.container_id == container_id]
 
-        self.until(found, f"limitation of {container_id}")
-        return found()[0]
+    def limitation_of(self, container_id: str) -> Limitation:
+        self.until(lambda: self.limitations(container_id), f"limitation of {container_id}")
+        return self.limitations(container_id)[0]
 
     def run(self, container_id: str, shell: str = "", **fields: Any) -> ContainerExited:
         """Launch and wait for the end."""
@@ -246,10 +246,8 @@ class RealHarness(Harness):
         self.directory = Path(tempfile.mkdtemp(dir="/tmp", prefix="kc-"))
         self.directory.chmod(0o755)
         self.isolation = isolation or (PLAIN,)
-        self.config = config
+        self.config = {"hidden": (str(self.sandboxes),), **config} if hide_sandboxes else config
         (self.directory / "sandboxes").mkdir()
-        if hide_sandboxes:
-            self.config["hidden"] = (str(self.sandboxes),)
         self.loop = asyncio.new_event_loop()
         self._start()
 

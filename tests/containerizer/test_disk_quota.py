@@ -21,7 +21,6 @@ from containerizer.messages import (
     LaunchFailed,
     LaunchFailure,
     Limit,
-    Limitation,
     Refused,
     Update,
     Updated,
@@ -86,11 +85,6 @@ def fill_again(machine: Any, container_id: str) -> None:
     machine.until(lambda: len(said(machine, container_id)) > before, "another end")
 
 
-def limitations(machine: Any, container_id: str) -> list[Limitation]:
-    heard = machine.agent.heard
-    return [one for one in heard if isinstance(one, Limitation) and one.container_id == container_id]
-
-
 def test_what_is_too_much_is_refused_and_told_once(machine: Any, disk: Any) -> None:
     fill(machine, "c1", limits=Limits(disk_bytes=2 * MIB))
     told = machine.limitation_of("c1")
@@ -103,7 +97,7 @@ def test_what_is_too_much_is_refused_and_told_once(machine: Any, disk: Any) -> N
     fill_again(machine, "c1")
     (usage,) = machine.ask(Usage(containers=("c1",)), UsageReport).usages
     assert usage.disk_bytes == disk.quota(project).used_bytes
-    assert len(limitations(machine, "c1")) == 1
+    assert len(machine.limitations("c1")) == 1
     assert not machine.exits("c1")
     with disk.opened("c1") as sandbox:
         assert is_enforced(sandbox)
@@ -122,7 +116,7 @@ def test_each_container_has_a_project_of_its_own(machine: Any, disk: Any) -> Non
     assert [disk.quota(project).limit_bytes for project in (5000, 5001)] == [2 * MIB, 4 * MIB]
     fill(machine, "c3", limits=Limits(disk_bytes=2 * MIB))
     assert said(machine, "c3")[0][1] > MIB
-    assert not limitations(machine, "c1")
+    assert not machine.limitations("c1")
 
 
 def test_what_is_there_before_the_launch_counts(machine: Any, disk: Any) -> None:
@@ -154,7 +148,7 @@ def test_limits_change_on_a_live_container(machine: Any, disk: Any) -> None:
     machine.ask(Update(container_id="c1", limits=Limits(disk_bytes=4 * MIB)), Updated)
     fill_again(machine, "c1")
     assert said(machine, "c1")[1][1] > MIB
-    machine.until(lambda: len(limitations(machine, "c1")) == 2, "word of the new limit")
+    machine.until(lambda: len(machine.limitations("c1")) == 2, "word of the new limit")
     project = disk.project_of("c1")
     used = disk.quota(project).used_bytes
     answer = machine.ask(Update(container_id="c1", limits=Limits(disk_bytes=MIB)), Refused)
@@ -316,7 +310,7 @@ def test_a_file_system_without_room(machine: Any, disk: Any) -> None:
                 while True:
                     ballast.write(bytes(size))
     assert machine.run("c1", "head -c 100000 /dev/zero > file", limits=Limits(disk_bytes=MIB)).exit_code != 0
-    assert not limitations(machine, "c1")
+    assert not machine.limitations("c1")
 
 
 def test_what_the_host_can_do_is_told(machine: Any) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import marshal
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +233,48 @@ def test_a_sandbox_that_holds_too_much_is_reported(tmp_path: Path) -> None:
     assert limitation.limit_value == 50_000
     assert usage["disk_bytes"] == limitation.used_value
     assert (limitation.used_value or 0) >= 100_000
+
+
+def test_a_sandbox_is_walked_through_again_when_space_is_lost_that_it_may_have_taken(tmp_path: Path) -> None:
+    """And not before, but for once in a long while: here that is never."""
+    (tmp_path / "elsewhere").mkdir()
+    roomy = container(tmp_path / "elsewhere", id="roomy", limits=Limits(disk_bytes=1 << 50))
+    narrow = container(tmp_path, limits=Limits(disk_bytes=4 << 20))
+    reported: list[Limitation] = []
+    walked: list[str] = []
+
+    class Counting(DiskUsage):
+        async def walk(self, one: Any) -> None:
+            walked.append(one.container.id)
+            await super().walk(one)
+
+    async def until(condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+    async def scenario() -> None:
+        isolator = Counting(host(), check_seconds=3600)
+        for one in (roomy, narrow):
+            isolator.watch(one, reported.append)
+        await until(lambda: len(walked) == 2)
+        (Path(narrow.spec.sandbox) / "file").write_bytes(b"x" * (5 << 20))
+        await until(lambda: reported)
+        for one in (roomy, narrow):
+            await isolator.cleanup(one)
+        isolator.close()
+
+    asyncio.run(scenario())
+    assert walked.count("roomy") == 1
+    assert [one.container_id for one in reported] == ["c1"]
+
+
+def test_a_directory_that_no_path_leads_to_is_not_passed_over(tmp_path: Path) -> None:
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    for _ in range(20):
+        Path("d" * 250).mkdir()
+        os.chdir("d" * 250)
+    os.chdir(before)
+    with pytest.raises(OSError, match="File name too long"):
+        used_bytes(tmp_path)
