@@ -11,7 +11,7 @@ from containerizer.host import Host
 from containerizer.isolator import Container, Isolator
 from containerizer.messages import Missing
 from containerizer.plan import LaunchPlan
-from containerizer.spec import Namespace, RootKind
+from containerizer.spec import ContainerSpec, Namespace, RootKind
 
 ASKED_FOR = frozenset({Namespace.NET, Namespace.USER})
 """A network of its own is none until something connects it; another user's numbers make files another's."""
@@ -37,6 +37,11 @@ class _NamespaceIsolator(Isolator):
         if not host.clone3:
             return Missing(what=cls.name, reason="this kernel has no clone3", mend="use Linux 5.3 or newer")
         return None
+
+    @classmethod
+    def wants(cls, spec: ContainerSpec) -> bool:
+        """Whether it is to have one by default, or asks for it."""
+        return cls.namespace not in ASKED_FOR or cls.namespace in (spec.namespaces or ())
 
     def wanted(self, container: Container) -> bool:
         """Whether the container has a namespace of its own of this kind; those that change most must be asked for."""

@@ -22,7 +22,7 @@ from containerizer.messages import (
 )
 from containerizer.spec import Limits
 
-pytestmark = [pytest.mark.cgroup2, pytest.mark.root]
+pytestmark = pytest.mark.cgroup2
 
 MIB = 1 << 20
 
@@ -174,6 +174,7 @@ def test_usage_has_the_kernels_counters(machine: Any) -> None:
     assert (usage.processes, usage.threads) == (1, 1)
 
 
+@pytest.mark.root
 def test_devices_other_than_the_usual_ones_are_refused(machine: Any) -> None:
     program = "mknod d c 1 3 && echo > d && echo null; mknod m c 1 1 && head -c 1 m; mknod b b 98 0 && head -c 1 b"
     machine.run("c1", program, capabilities=("MKNOD", "DAC_OVERRIDE"))
