@@ -128,7 +128,7 @@ def find_enforced() -> str:
         before, _, after = line.partition(" - ")
         if after.split()[0] not in KINDS:
             continue
-        place = before.split()[4].encode().decode("unicode_escape")
+        place = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split()[4])
         try:
             descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:

@@ -42,6 +42,11 @@ _HARD_LIMIT: Final = 4
 
 _BUFFER_BYTES: Final = 65_536
 
+AT_ONCE: Final = 64
+PAUSE_SECONDS: Final = 0.02
+"""So many messages are read, then others have their turn: XFS sends one for each refused write, as often as that is
+tried."""
+
 
 class QuotaEvents:
     """Calls `reached` with device and number of each project that was refused space.
@@ -85,14 +90,23 @@ class QuotaEvents:
             self._loop.add_reader(self._socket, self._read)
 
     def _read(self) -> None:
-        try:
-            data = self._socket.recv(_BUFFER_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            # ENOBUFS: messages were dropped.
-            self._lost()
-            return
+        assert self._loop is not None
+        for _ in range(AT_ONCE):
+            try:
+                self._take(self._socket.recv(_BUFFER_BYTES))
+            except BlockingIOError:
+                return
+            except OSError:
+                # ENOBUFS: messages were dropped.
+                self._lost()
+        self._loop.remove_reader(self._socket)
+        self._loop.call_later(PAUSE_SECONDS, self._go_on)
+
+    def _go_on(self) -> None:
+        if self._loop is not None and self._socket.fileno() >= 0:
+            self._loop.add_reader(self._socket, self._read)
+
+    def _take(self, data: bytes) -> None:
         while len(data) >= _HEADER.size:
             length = _HEADER.unpack_from(data)[0]
             values = {

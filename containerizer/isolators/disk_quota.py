@@ -61,7 +61,7 @@ class DiskQuota(Isolator):
         self._filter = compile_profile(projects.FILTER, os.uname().machine, frozenset()).hex()
         self._events: QuotaEvents | None = None
         try:
-            self._events = QuotaEvents(self._refused, self.look)
+            self._events = QuotaEvents(self._refused, self._look)
         except OSError as error:
             _log.info("the kernel does not tell when a disk quota is used up (%s): looking every 50 ms", error)
         # Or what this process writes for a container, the log of a terminal, would have no limit on ext4.
@@ -104,7 +104,8 @@ class DiskQuota(Isolator):
             return False
         first, last = self.host.projects
         # One that nobody has any more is of an earlier container in this sandbox.
-        return project == 0 or (first <= project <= last and project not in self._granted.values())
+        others = {number for name, number in self._granted.items() if name != container.id}
+        return project == 0 or (first <= project <= last and project not in others)
 
     async def prepare(self, container: Container, plan: LaunchPlan) -> None:
         """Its files get a number; nobody may give his files another, whatever his own seccomp profile allows."""
@@ -114,17 +115,17 @@ class DiskQuota(Isolator):
 
     async def _take(self, container: Container, limit_bytes: int | None) -> None:
         with _open_sandbox(container) as sandbox:
-            project = self._choose(sandbox)
+            project = self._granted.get(container.id) or self._choose(sandbox)
             self._write(container, project)
             try:
                 await asyncio.to_thread(projects.assign, sandbox, project)
+                container.project = project
                 used = projects.read_quota(sandbox, project).used_bytes
                 if limit_bytes is not None and used > limit_bytes:
                     raise _too_low(container, limit_bytes, used)
                 projects.set_limit(sandbox, project, limit_bytes)
             except OSError as error:
                 raise _failed(container, error) from None
-        container.project = project
 
     def _choose(self, sandbox: int) -> int:
         """A number that no container has, and no file on this file system."""
@@ -207,25 +208,38 @@ class DiskQuota(Isolator):
 
     async def _keep_looking(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS if self._events is None else CHECK_SECONDS)
-            self.look()
+            if self._events is None:
+                await asyncio.sleep(LOOK_SECONDS)
+                self._look()
+            else:
+                await asyncio.sleep(CHECK_SECONDS)
+                self.check()
 
-    def look(self) -> None:
-        """At what all of them use, and whether their limits hold."""
+    def _look(self) -> None:
+        """At what is used, where the kernel has not told, or was not heard."""
         for container, _ in tuple(self._watched.values()):
-            self._look_at(container)
+            quota = self._check(container) if container.id not in self._told else None
+            if quota is not None and quota.limit_bytes is not None:
+                left = quota.limit_bytes - quota.used_bytes
+                if left < min(NEAR_BYTES, quota.limit_bytes):
+                    self._tell(container)
 
-    def _look_at(self, container: Container) -> None:
-        """Tell of a limit that is reached, and that one does not hold any more."""
+    def check(self) -> None:
+        """Whether all limits hold."""
+        for container, _ in tuple(self._watched.values()):
+            self._check(container)
+
+    def _check(self, container: Container) -> projects.Quota | None:
+        """What is used; None, and no quota any more, where they were switched off."""
         if not container.project:
-            return
+            return None
         try:
             with _open_sandbox(container) as sandbox:
                 enforced = projects.is_enforced(sandbox)
                 quota = projects.read_quota(sandbox, container.project) if enforced else None
         except FileNotFoundError:
             # Its sandbox was removed; so were its files.
-            return
+            return None
         except OSError:
             quota = None
         if quota is None:
@@ -236,10 +250,7 @@ class DiskQuota(Isolator):
                 container.id,
             )
             container.project = 0
-        elif quota.limit_bytes is not None and quota.limit_bytes - quota.used_bytes < min(
-            NEAR_BYTES, quota.limit_bytes
-        ):
-            self._tell(container)
+        return quota
 
     def _tell(self, container: Container) -> None:
         if container.id in self._told:
@@ -261,30 +272,26 @@ class DiskQuota(Isolator):
     async def update(self, container: Container, limits: Limits) -> None:
         """A lower limit only if there is room below it; a first one gives the files a number."""
         wanted = limits.disk_bytes
-        if not container.project:
-            if wanted is not None and container.id not in self._granted and self.reaches(container):
+        quota = self._check(container)
+        if quota is None:
+            if wanted is not None and self.reaches(container):
                 await self._take(container, wanted)
             return
+        is_new = wanted != container.limits.disk_bytes
+        if is_new and wanted is not None and wanted < quota.used_bytes:
+            raise _too_low(container, wanted, quota.used_bytes)
         try:
             with _open_sandbox(container) as sandbox:
-                quota = projects.read_quota(sandbox, container.project)
-                if wanted is not None and wanted < quota.used_bytes and wanted != container.limits.disk_bytes:
-                    raise _too_low(container, wanted, quota.used_bytes)
                 projects.set_limit(sandbox, container.project, wanted)
         except OSError as error:
             raise _failed(container, error) from None
-        self._told.discard(container.id)
+        if is_new:
+            self._told.discard(container.id)
 
     def usage(self, container: Container) -> dict[str, Any]:
         """The kernel's count."""
-        if not container.project:
-            return {}
-        try:
-            with _open_sandbox(container) as sandbox:
-                return {"disk_bytes": projects.read_quota(sandbox, container.project).used_bytes}
-        except OSError:
-            self._look_at(container)
-            return {}
+        quota = self._check(container)
+        return {} if quota is None else {"disk_bytes": quota.used_bytes}
 
     def close(self) -> None:
         """See the base."""

@@ -159,8 +159,10 @@ def test_limits_change_on_a_live_container(machine: Any, disk: Any) -> None:
 
 
 def test_a_first_limit_of_a_live_container(machine: Any, disk: Any) -> None:
-    machine.launch("c1", "mkdir -p a; echo x > a/b; sleep 600")
+    machine.launch("c1", "mkdir -p a; head -c 1500000 /dev/zero > a/c; echo x > a/b; sleep 600")
     machine.until((disk.path / "c1" / "a" / "b").exists, "a file")
+    refused = machine.ask(Update(container_id="c1", limits=Limits(disk_bytes=MIB)), Refused)
+    assert "bytes already: allow more, or remove some" in refused.message
     machine.ask(Update(container_id="c1", limits=Limits(disk_bytes=2 * MIB)), Updated)
     project = disk.project_of("c1/a/b")
     assert project == disk.project_of("c1") == 5000
@@ -267,12 +269,24 @@ def test_quotas_that_are_switched_off_under_a_container(
     machine.launch("c1", f"while [ ! -e go ]; do sleep 0.01; done; {GROW}", limits=Limits(disk_bytes=MIB))
     disk.switch_off()
     isolator = next(one for one in machine.node.cells["containerizer"].actor.work.isolators if one.name == "disk/quota")
-    isolator.look()
+    isolator.check()
     assert f"project quotas of the file system of {disk.path / 'c1'} were switched off" in caplog.text
     assert "quotaon -P" in caplog.text
     (disk.path / "c1" / "go").touch()
     await_end(machine, "c1")
     assert machine.launch("c2", "sleep 600", limits=Limits(disk_bytes=MIB)).not_isolated == ("disk/quota",)
+
+
+def test_a_flood_of_refusals(machine: Any, disk: Any) -> None:
+    """XFS tells of each one; the containerizer has other things to do."""
+    flood = (
+        "import os\nfile = os.open('file', 65)\nwhile True:\n try: os.write(file, bytes(65536))\n except OSError: pass"
+    )
+    machine.launch("c1", argv=(sys.executable, "-I", "-S", "-c", flood), limits=Limits(disk_bytes=MIB))
+    machine.limitation_of("c1")
+    fill(machine, "c2", limits=Limits(disk_bytes=MIB))
+    machine.limitation_of("c2")
+    assert len(machine.limitations("c1")) == 1
 
 
 def test_a_kernel_that_does_not_tell(disk: Any, real: Real) -> None:
