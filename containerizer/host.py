@@ -17,6 +17,7 @@ from containerizer.errors import InvalidSpec
 from containerizer.gpus import Found
 from containerizer.plan import User
 from containerizer.projects import RANGE
+from containerizer.unprivileged import why_no_namespaces
 
 NOT_LOOKED_FOR: Final = Found(reason="not looked for")
 
@@ -30,6 +31,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     images_directory  for unpacked root file systems
     gpus     that may be granted
     projects first and last number for project quotas
+    no_namespaces  why containers have none of their own; for others than root, who may not be let
     """
 
     kernel: str
@@ -42,6 +44,12 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     images_directory: str = ""
     gpus: Found = NOT_LOOKED_FOR
     projects: tuple[int, int] = RANGE
+    no_namespaces: str = "the containerizer is not root"
+
+    @property
+    def has_namespaces(self) -> bool:
+        """Whether containers can have some."""
+        return self.root or not self.no_namespaces
 
 
 def survey(
@@ -53,9 +61,12 @@ def survey(
     projects: tuple[int, int] = RANGE,
 ) -> Host:
     """Look at this machine."""
+    root = os.geteuid() == 0
+    refused = "" if root else why_no_namespaces()
     return Host(
         kernel=os.uname().release,
-        root=os.geteuid() == 0,
+        root=root,
+        no_namespaces=f"the containerizer is not root, and others get none here ({refused})" if refused else "",
         clone3=linux.has_clone3(),
         boot_id=read_boot_id(),
         user_namespaces=Path("/proc/self/ns/user").exists(),

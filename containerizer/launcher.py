@@ -139,6 +139,7 @@ class Launcher:
                 "flags": plan.flags,
                 "cgroup": bool(plan.cgroup),
                 "join": plan.join_flags,
+                "setgroups": "deny" if plan.single_user else "",
                 "uid_map": plan.uid_map,
                 "gid_map": plan.gid_map,
             }

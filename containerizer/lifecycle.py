@@ -26,7 +26,7 @@ from containerizer.messages import ContainerUsage, Limitation, Missing
 from containerizer.plan import LaunchPlan
 from containerizer.processes import Process, descendants_of, kill_marked, signal_all, start_time_of
 from containerizer.records import LaunchRecord, Line, Records, append
-from containerizer.spec import ContainerSpec, Limits
+from containerizer.spec import ContainerSpec, Limits, Namespace
 from containerizer.standard import StandardFiles, open_standard, steps_for
 
 _log = logging.getLogger(__name__)
@@ -177,7 +177,9 @@ class Lifecycle:
             MARK: str(container.directory),
         }
         plan.settling.extend(steps_for(container, plan))
-        plan.inspectable = not self._host.root and (spec.tty or spec.interactive)
+        # Whoever is to be born in its namespaces has to look into it, too.
+        needed = spec.tty or spec.interactive or plan.single_user or Namespace.USER in plan.joined
+        plan.inspectable = not self._host.root and needed
         plan.settling.append(("change_directory", spec.working_directory or sandbox))
         if spec.no_new_privileges:
             plan.privileges.insert(0, ("forbid_new_privileges",))

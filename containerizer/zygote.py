@@ -161,7 +161,7 @@ class Zygote:
             init.run(plan, control, status, standard)
         init.hot_pages.copy()
         try:
-            for name in ("uid_map", "gid_map"):
+            for name in ("setgroups", "uid_map", "gid_map"):
                 if request.get(name):
                     _write(f"/proc/{pid}/{name}", request[name])
         except OSError:
