@@ -45,8 +45,11 @@ CHECK_SECONDS: Final = 15.0
 LOOK_SECONDS: Final = 0.05
 """Between two looks at the free space."""
 
+AT_ONCE_SECONDS: Final = 0.01
+"""For which sandboxes are walked through after a look; the last one may take longer."""
+
 REST: Final = 4.0
-"""After a walk there is none for so many times as long as it took."""
+"""After walks there are none for so many times as long as they took."""
 
 Pool: TypeAlias = tuple[int, int]
 """Space that is given out together: a device, and the project on it that has a limit of its own, if any."""
@@ -94,7 +97,7 @@ class DiskUsage(Isolator):
             self._looking = asyncio.get_running_loop().create_task(self._keep_looking())
 
     async def _keep_looking(self) -> None:
-        """Walk through one at a time."""
+        """Walk through one after another, for a while, then rest."""
         rest_until = 0.0
         while self._watched:
             now = time.monotonic()
@@ -102,11 +105,12 @@ class DiskUsage(Isolator):
             here = [one for one in self._watched.values() if not (one.container.project or one.told)]
             self._look_at_space(here)
             due = [(at, one) for one in here if (at := self._due_at(one)) <= now] if now >= rest_until else []
-            if due:
-                _, first = min(due, key=lambda pair: pair[0])
-                await self.walk(first)
+            for _, one in sorted(due, key=lambda pair: pair[0]):
+                await self.walk(one)
                 end = time.monotonic()
                 rest_until = end + REST * (end - now)
+                if end - now >= AT_ONCE_SECONDS:
+                    break
             await asyncio.sleep(LOOK_SECONDS)
         self._looking = None
 

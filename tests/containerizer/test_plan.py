@@ -18,11 +18,18 @@ from containerizer.isolator import Container, Isolator
 from containerizer.isolators import AUTO, ISOLATED, KNOWN, PLAIN, choose
 from containerizer.isolators.disk import DiskUsage, used_bytes
 from containerizer.isolators.filesystem import Filesystem, MaskedPaths
-from containerizer.isolators.namespaces import IpcNamespace, MountNamespace, PidNamespace
+from containerizer.isolators.namespaces import (
+    IpcNamespace,
+    MountNamespace,
+    NetNamespace,
+    PidNamespace,
+    UserNamespace,
+)
 from containerizer.isolators.volumes import Volumes
 from containerizer.kernel import STEPS, RecordingKernel
 from containerizer.messages import Limitation
 from containerizer.plan import LaunchPlan, User
+from containerizer.records import STAGE
 from containerizer.spec import ContainerSpec, Limits, Namespace, Root, RootKind, Volume, VolumeKind
 from containerizer.standard import steps_for
 from containerizer.steps import LinuxKernel
@@ -195,6 +202,36 @@ def test_an_unknown_isolation_lists_those_that_there_are() -> None:
 
 def test_names_of_isolators_are_unique() -> None:
     assert len({cls.name for cls in KNOWN}) == len(KNOWN)
+
+
+def test_an_ordinary_user_has_namespaces_where_the_kernel_lets_him() -> None:
+    chosen, missing = choose(host(root=False, no_namespaces=""), [AUTO])
+    assert {"namespaces/user", "namespaces/pid", "filesystem/linux", "volumes/linux"} <= set(names(chosen))
+    assert {"disk/quota", "linux/capabilities"} <= {lack.what for lack in missing}
+    chosen, missing = choose(host(root=False, no_namespaces="not here"), [AUTO])
+    assert {lack.reason for lack in missing if lack.what.startswith("namespaces/")} == {"not here"}
+
+
+def test_a_user_s_namespaces_have_himself_in_them_and_nobody_else(tmp_path: Path) -> None:
+    here = host(root=False, no_namespaces="")
+    isolators = (MountNamespace(here), UserNamespace(here), NetNamespace(here), Filesystem(here), PidNamespace(here))
+    pod = container(tmp_path)
+    pod.user = User(1000, 1001)
+    (tmp_path / STAGE).mkdir()
+    plan = plan_for(pod, *isolators)
+    assert plan.namespaces == {Namespace.MOUNT, Namespace.USER, Namespace.PID}
+    assert (plan.uid_map, plan.gid_map, plan.single_user) == ("1000 1000 1", "1001 1001 1", True)
+    assert "make_device" not in [name for name, *_ in plan.mounts]
+    pod.process_id, pod.whole = 4711, True
+    nested = container(tmp_path, id="c1.web")
+    nested.parent = pod
+    plan = plan_for(nested, *isolators)
+    # The network is the host's, and not theirs to join.
+    assert plan.joined == {Namespace.USER, Namespace.PID}
+    assert plan.namespaces == {Namespace.MOUNT, Namespace.PID}
+    assert not plan.uid_map
+    with pytest.raises(Unsupported, match="made by a containerizer that is root"):
+        plan_for(container(tmp_path, id="c2", namespaces=(Namespace.MOUNT, Namespace.USER)), *isolators)
 
 
 # Disk ----------------------------------------------------------------------------------------------------------------
