@@ -38,6 +38,7 @@ class Container(msgspec.Struct, kw_only=True):
     directory  of the containerizer's own files about it; gone after cleanup
     limits     in force; those of the spec until an update
     parent     of a nested container
+    isolators  names of those that it was launched with
     project    number by which the file system counts the sandbox's files (`disk/quota`); 0 where `disk/du` adds them up
     process_id, start_time  of its init, once there is one; whole: it has a PID namespace of its own
     """
@@ -48,6 +49,7 @@ class Container(msgspec.Struct, kw_only=True):
     user: User
     limits: Limits
     parent: Container | None = None
+    isolators: tuple[str, ...] = ()
     project: int = 0
     process_id: int = 0
     start_time: int = 0

@@ -96,12 +96,13 @@ class Lifecycle:
             user=user,
             limits=spec.limits,
             parent=parent,
+            isolators=tuple(isolator.name for isolator in self._isolators),
         )
         not_isolated = self._not_isolated(container)
         record = LaunchRecord(
             spec=spec,
             boot_id=self._host.boot_id,
-            isolators=tuple(isolator.name for isolator in self._isolators),
+            isolators=container.isolators,
             not_isolated=not_isolated,
         )
         try:

@@ -130,6 +130,7 @@ class Work:
             user=find_user(spec.user),
             limits=limits,
             parent=self._containers.get(spec.parent),
+            isolators=found.launch.isolators,
             process_id=found.process.pid if found.process else 0,
             start_time=found.process.start_time if found.process else 0,
             whole=found.process is not None and found.process.whole,

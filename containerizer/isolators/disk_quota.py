@@ -91,6 +91,9 @@ class DiskQuota(Isolator):
 
     def reaches(self, container: Container) -> bool:
         """Whether it can be limited: not a sandbox within a project of another's, nor whom quotas do not bind."""
+        if self.name not in container.isolators:
+            # Launched by an earlier life, without the filter.
+            return False
         names = {name.upper().removeprefix("CAP_") for name in container.spec.capabilities or ()}
         if _UNBOUND in names:
             return False

@@ -250,6 +250,21 @@ def test_a_container_that_quotas_do_not_bind(machine: Any, disk: Any) -> None:
     await_end(machine, "c1")
 
 
+def test_a_container_that_was_launched_where_no_quotas_were_used(disk: Any, real: Real) -> None:
+    """Nothing keeps it from leaving a project."""
+    machine = real("disk/du", elsewhere=disk.path)
+    machine.attach()
+    machine.launch("c1", f"while [ ! -e go ]; do sleep 0.01; done; {GROW}")
+    machine.isolation = ("disk/quota", "disk/du")
+    machine.restart()
+    machine.attach()
+    machine.recover(("c1",))
+    machine.ask(Update(container_id="c1", limits=Limits(disk_bytes=MIB)), Updated)
+    assert disk.project_of("c1") == 0
+    (disk.path / "c1" / "go").touch()
+    await_end(machine, "c1")
+
+
 def test_a_nested_container_counts_in_its_parents_limit(machine: Any, disk: Any) -> None:
     machine.launch("pod", "sleep 600", limits=Limits(disk_bytes=2 * MIB))
     machine.elsewhere = disk.path / "pod"
