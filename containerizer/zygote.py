@@ -39,7 +39,7 @@ TYPE_CHECKING = False  # as type checkers know it, without importing typing
 if TYPE_CHECKING:
     from typing import Any
 
-VERSION = f"3 on Python {sys.version_info[0]}.{sys.version_info[1]}"
+VERSION = f"4 on Python {sys.version_info[0]}.{sys.version_info[1]}"
 """Of the protocol. A containerizer that meets another version stops that zygote and starts its own. Python's is part of
 it, for `marshal`.
 """
