@@ -9,8 +9,8 @@ crun needs cgroup v2, so where this machine has none the benchmark runs itself u
 processor.
 Names in the JSON object: `crun_ratio` and `crun_ratio_busy_parent` (our latency by crun's; the latter from a process of
 400 MB with 8 busy threads), `containers_per_s` (8 at once, launched, ended and cleaned up), `pss_mb_per_container`
-(memory of an idle container beyond its own process), `limitation_ms_memory` and `limitation_ms_pids` (from the page or
-the fork too many to the word of it), and the absolute figures in milliseconds.
+(memory of an idle container beyond its own process), `limitation_ms_memory`, `_pids`, `_disk`, `_disk_quota` (from the
+page, fork or write too many to the word of it), and the absolute figures in milliseconds.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from _disks import mount_quota_disk  # noqa: E402
+
 from containerizer.cgroups2.tree import find  # noqa: E402
 from containerizer.events import LimitReached, ProcessEnded  # noqa: E402
 from containerizer.messages import ContainerizerMessage  # noqa: E402
@@ -53,6 +55,7 @@ MEMORY = Path("/dev/shm")
 
 LIMITATIONS = 10
 LIMITATION_TIMEOUT_SECONDS = 20.0
+DISK_LIMITS = Limits(memory_bytes=64 * MIB, disk_bytes=8 * MIB)
 
 OUT_OF_MEMORY = """
 import os, time
@@ -71,6 +74,19 @@ while True:
         os.write(1, b"%f\\n" % time.time())
         time.sleep(60)
 """
+OUT_OF_DISK = """
+import os, time
+file = os.open("file", os.O_WRONLY | os.O_CREAT)
+os.write(1, b" " * 24)  # room for the time: where a quota holds, there is none later
+written = 0
+try:
+    while written <= 8 << 20:
+        written += os.write(file, bytes(1 << 16))
+except OSError:
+    pass
+os.pwrite(os.open("stdout", os.O_WRONLY), b"%f\\n" % time.time(), 0)
+time.sleep(60)
+"""
 """Programs that run into a limit."""
 
 TOGETHER = 8
@@ -80,6 +96,8 @@ LIMITS_OF_FIGURES = (
     ("pss_mb_per_container", 3.0),
     ("limitation_ms_memory", 100.0),
     ("limitation_ms_pids", 100.0),
+    ("limitation_ms_disk", 100.0),
+    ("limitation_ms_disk_quota", 100.0),
 )
 
 GUEST_SECONDS = 3600
@@ -145,7 +163,7 @@ class Ours:
         await self.finish(spec)
         return float((Path(spec.sandbox) / "stdout").read_text()) - before
 
-    async def limitation(self, program: str) -> float:
+    async def limitation(self, program: str, sandboxes: Path, limits: Limits) -> float:
         """Seconds from the moment that a program in a container runs into a limit to the word of it.
 
         program  in Python; it writes the time to standard output until, or when, it does
@@ -153,9 +171,9 @@ class Ours:
         self.count += 1
         spec = ContainerSpec(
             id=f"l{self.count}",
-            sandbox=str(self.directory / "sandboxes" / f"l{self.count}"),
+            sandbox=str(sandboxes / f"l{self.count}"),
             argv=(sys.executable, "-I", "-S", "-c", program),
-            limits=LIMITS,
+            limits=limits,
             seccomp="unconfined",
         )
         self.ended[spec.id] = asyncio.Event()
@@ -166,11 +184,12 @@ class Ours:
         told = await asyncio.wait_for(self.limited[spec.id], LIMITATION_TIMEOUT_SECONDS)
         del self.limited[spec.id]
         printed = Path(spec.sandbox) / "stdout"
-        while not printed.read_text().endswith("\n"):  # the word may be here before the program has looked at its clock
+        while "\n" not in printed.read_text():  # the word may be here before the program has looked at its clock
             await asyncio.sleep(0.001)
-        hit = float(printed.read_text().split()[-1])
+        hit = float(printed.read_text().split("\n")[-2])
         await self.work.kill(spec.id, self.work.find_process(spec.id))
         await self.finish(spec)
+        shutil.rmtree(spec.sandbox)
         return max(told - hit, 0.0)
 
     async def rate(self, count: int) -> float:
@@ -298,13 +317,21 @@ async def measure(rounds: int, soak: int) -> dict[str, Any]:
     programs_directory = Path(tempfile.mkdtemp(dir="/tmp", prefix="kb-"))
     try:
         rootfs = build_rootfs(programs_directory / "rootfs")
+        quota_disk = mount_quota_disk(programs_directory)
         ours = Ours(directory, rootfs)
         programs = launchers(ours, directory, rootfs)
         await compare(programs, 1)
         idle = await compare(programs, rounds)
+        sandboxes = directory / "sandboxes"
+        to_hit = {
+            "memory": (OUT_OF_MEMORY, sandboxes, LIMITS),
+            "pids": (OUT_OF_PROCESSES, sandboxes, LIMITS),
+            "disk": (OUT_OF_DISK, sandboxes, DISK_LIMITS),
+            **({"disk_quota": (OUT_OF_DISK, quota_disk, DISK_LIMITS)} if quota_disk else {}),
+        }
         limitations = {
-            name: statistics.median([await ours.limitation(program) for _ in range(LIMITATIONS)])
-            for name, program in (("memory", OUT_OF_MEMORY), ("pids", OUT_OF_PROCESSES))
+            name: statistics.median([await ours.limitation(*hit) for _ in range(LIMITATIONS)])
+            for name, hit in to_hit.items()
             if find("", str(directory)).path
         }
         rate = await ours.rate(rounds * 4)
@@ -315,6 +342,7 @@ async def measure(rounds: int, soak: int) -> dict[str, Any]:
                 await ours.rate(soak)
         ours.work.close()
     finally:
+        subprocess.run(["umount", "--lazy", str(programs_directory / "quota")], check=False, capture_output=True)
         shutil.rmtree(directory)
         shutil.rmtree(programs_directory)
     figures: dict[str, Any] = {

@@ -16,6 +16,8 @@ from containerizer.cgroups2.tree import Tree
 from containerizer.errors import InvalidSpec
 from containerizer.gpus import Found
 from containerizer.plan import User
+from containerizer.projects import RANGE
+from containerizer.unprivileged import why_no_namespaces
 
 NOT_LOOKED_FOR: Final = Found(reason="not looked for")
 
@@ -28,6 +30,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     hidden   directories that no container may look into, but for its own sandbox
     images_directory  for unpacked root file systems
     gpus     that may be granted
+    projects first and last number for project quotas
+    no_namespaces  why containers have none of their own; for others than root, who may not be let
     """
 
     kernel: str
@@ -39,6 +43,13 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     hidden: tuple[str, ...] = ()
     images_directory: str = ""
     gpus: Found = NOT_LOOKED_FOR
+    projects: tuple[int, int] = RANGE
+    no_namespaces: str = "the containerizer is not root"
+
+    @property
+    def has_namespaces(self) -> bool:
+        """Whether containers can have some."""
+        return self.root or not self.no_namespaces
 
 
 def survey(
@@ -47,17 +58,22 @@ def survey(
     cgroups: Tree | None = None,
     images_directory: str = "",
     gpus: Found = NOT_LOOKED_FOR,
+    projects: tuple[int, int] = RANGE,
 ) -> Host:
     """Look at this machine."""
+    root = os.geteuid() == 0
+    refused = "" if root else why_no_namespaces()
     return Host(
         kernel=os.uname().release,
-        root=os.geteuid() == 0,
+        root=root,
+        no_namespaces=f"the containerizer is not root, and others get none here ({refused})" if refused else "",
         clone3=linux.has_clone3(),
         boot_id=read_boot_id(),
         user_namespaces=Path("/proc/self/ns/user").exists(),
         hidden=hidden,
         images_directory=images_directory,
         gpus=gpus,
+        projects=projects,
         cgroups=cgroups or Tree(reason="not looked for"),
     )
 

@@ -38,6 +38,8 @@ class Container(msgspec.Struct, kw_only=True):
     directory  of the containerizer's own files about it; gone after cleanup
     limits     in force; those of the spec until an update
     parent     of a nested container
+    isolators  names of those that it was launched with
+    project    number by which the file system counts the sandbox's files (`disk/quota`); 0 where `disk/du` adds them up
     process_id, start_time  of its init, once there is one; whole: it has a PID namespace of its own
     """
 
@@ -47,6 +49,8 @@ class Container(msgspec.Struct, kw_only=True):
     user: User
     limits: Limits
     parent: Container | None = None
+    isolators: tuple[str, ...] = ()
+    project: int = 0
     process_id: int = 0
     start_time: int = 0
     whole: bool = False
@@ -76,6 +80,10 @@ class Isolator:
     @classmethod
     def wants(cls, spec: ContainerSpec) -> bool:
         """Whether it has anything to do for this container; if it has, and cannot work here, the agent is told."""
+        return True
+
+    def reaches(self, container: Container) -> bool:
+        """Whether it can do its part for this container, whose sandbox exists; if not, the agent is told."""
         return True
 
     async def prepare(self, container: Container, plan: LaunchPlan) -> None:

@@ -141,6 +141,7 @@ class Launcher:
                 "cgroup": bool(plan.cgroup),
                 "join": plan.join_flags,
                 "waits": plan.waits,
+                "setgroups": "deny" if plan.single_user else "",
                 "uid_map": plan.uid_map,
                 "gid_map": plan.gid_map,
             }

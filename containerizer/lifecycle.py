@@ -27,7 +27,7 @@ from containerizer.messages import ContainerUsage, Limitation, Missing
 from containerizer.plan import LaunchPlan
 from containerizer.processes import Process, descendants_of, kill_marked, signal_all, start_time_of
 from containerizer.records import LaunchRecord, Line, Records, append
-from containerizer.spec import ContainerSpec, Limits
+from containerizer.spec import ContainerSpec, Limits, Namespace
 from containerizer.standard import StandardFiles, open_standard, steps_for
 
 _log = logging.getLogger(__name__)
@@ -90,18 +90,6 @@ class Lifecycle:
         user = find_user(spec.user)
         self._check_supported(spec)
         sandbox = _make_sandbox(spec, user.uid, user.gid)
-        not_isolated = tuple(lack.what for lack in self._missing if wanted(lack.what, spec))
-        record = LaunchRecord(
-            spec=spec,
-            boot_id=self._host.boot_id,
-            isolators=tuple(isolator.name for isolator in self._isolators),
-            not_isolated=not_isolated,
-        )
-        try:
-            journal = self._records.create(record)
-        except FileExistsError:
-            os.close(sandbox)
-            raise ContainerizerError(f"container {spec.id} has records already") from None
         container = Container(
             id=spec.id,
             spec=spec,
@@ -109,7 +97,20 @@ class Lifecycle:
             user=user,
             limits=spec.limits,
             parent=parent,
+            isolators=tuple(isolator.name for isolator in self._isolators),
         )
+        not_isolated = self._not_isolated(container)
+        record = LaunchRecord(
+            spec=spec,
+            boot_id=self._host.boot_id,
+            isolators=container.isolators,
+            not_isolated=not_isolated,
+        )
+        try:
+            journal = self._records.create(record)
+        except FileExistsError:
+            os.close(sandbox)
+            raise ContainerizerError(f"container {spec.id} has records already") from None
         standard = StandardFiles([])
         try:
             plan = await self._plan(container)
@@ -139,6 +140,12 @@ class Lifecycle:
             os.close(sandbox)
             os.close(journal)
         return Running(container, process, pidfd, not_isolated, ends)
+
+    def _not_isolated(self, container: Container) -> tuple[str, ...]:
+        """What this host lacks, or has elsewhere than this container's files are."""
+        lacking = [lack.what for lack in self._missing if wanted(lack.what, container.spec)]
+        here = [one.name for one in self._isolators if one.wants(container.spec) and not one.reaches(container)]
+        return (*lacking, *here)
 
     def _check_supported(self, spec: ContainerSpec) -> None:
         for field, text in _NOT_YET.items():
@@ -175,7 +182,9 @@ class Lifecycle:
             MARK: str(container.directory),
         }
         plan.settling.extend(steps_for(container, plan))
-        plan.inspectable = not self._host.root and (spec.tty or spec.interactive)
+        # Whoever is to be born in its namespaces has to look into it, too.
+        needed = spec.tty or spec.interactive or plan.single_user or Namespace.USER in plan.joined
+        plan.inspectable = not self._host.root and needed
         plan.settling.append(("change_directory", spec.working_directory or sandbox))
         if spec.no_new_privileges:
             plan.privileges.insert(0, ("forbid_new_privileges",))

@@ -52,6 +52,7 @@ _SYS_MOVE_MOUNT = 429
 _SYS_OPENAT2 = 437
 _SYS_PIDFD_GETFD = 438
 _SYS_MOUNT_SETATTR = 442
+_SYS_QUOTACTL_FD = 443
 _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
 
@@ -117,7 +118,6 @@ _SIOCSIFFLAGS = 0x8914
 _SIOCGIFFLAGS = 0x8913
 _IFF_UP = 1
 
-
 _PIDFD_SELF = -10000
 _MADV_POPULATE_WRITE = 23
 
@@ -132,17 +132,8 @@ class _CloneArguments(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_uint64)
         for name in (
-            "flags",
-            "pidfd",
-            "child_tid",
-            "parent_tid",
-            "exit_signal",
-            "stack",
-            "stack_size",
-            "tls",
-            "set_tid",
-            "set_tid_size",
-            "cgroup",
+            *("flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack", "stack_size", "tls"),
+            *("set_tid", "set_tid_size", "cgroup"),
         )
     ]
 
@@ -276,6 +267,13 @@ def bpf(command: int, attributes: bytes) -> int:
     if number is None:
         raise OSError(errno.ENOSYS, "the number of this call is not known on this architecture", f"bpf({command})")
     return check(_syscall(number, command, buffer, len(attributes)), f"bpf({command})")
+
+
+def control_quota(descriptor: int, command: int, number: int, data: bytes) -> bytes:
+    """`quotactl_fd` (Linux 5.14) for the file system of an open file; returns `data` as the call has left it."""
+    buffer = ctypes.create_string_buffer(data, len(data))
+    check(_syscall(_SYS_QUOTACTL_FD, descriptor, command, number, buffer), f"quotactl_fd({command:#x}, {number})")
+    return buffer.raw
 
 
 def copy_descriptor(pidfd: int, number: int) -> int:

@@ -46,6 +46,7 @@ class LaunchPlan(msgspec.Struct, kw_only=True):
     joined       those of another container's init, `joined_process`, to be born in
     cgroup       directory of the cgroup to be born in; empty for none
     uid_map, gid_map  lines for a user namespace; first_id: the host's number of its root
+    single_user  the maps are of one user who is not root: that takes that groups cannot be changed
     root         directory that becomes ``/``; empty to keep the one there is
     sandbox      where the sandbox is inside, if it is not where it is outside
     mounts       before the root is changed; paths below `root`
@@ -68,6 +69,7 @@ class LaunchPlan(msgspec.Struct, kw_only=True):
     uid_map: str = ""
     gid_map: str = ""
     first_id: int = 0
+    single_user: bool = False
     root: str = ""
     sandbox: str = ""
     mounts: list[Step] = msgspec.field(default_factory=list)

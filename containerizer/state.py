@@ -24,6 +24,7 @@ class ContainerizerConfig(Record, frozen=True, kw_only=True):
     hidden             directories that containers must not see, but for their own sandbox: agents' work directories
     cgroup             cgroup v2 directory to put containers below; empty to use the one this process is in
     gpu_devices        which may be granted: see :func:`containerizer.gpus.choose_gpus`
+    project_range      numbers for project quotas: see :func:`containerizer.projects.parse_range`
     """
 
     runtime_directory: str
@@ -31,6 +32,7 @@ class ContainerizerConfig(Record, frozen=True, kw_only=True):
     hidden: tuple[str, ...] = ()
     cgroup: str = ""
     gpu_devices: tuple[str, ...] = ()
+    project_range: str = "5000-10000"
 
 
 class Phase(enum.Enum):

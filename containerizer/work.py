@@ -34,6 +34,7 @@ from containerizer.messages import (
     Missing,
 )
 from containerizer.processes import Process, descendants_of, is_ending, open_process, signal_all
+from containerizer.projects import parse_range
 from containerizer.records import Found, Line, Records, exit_of
 from containerizer.spec import ContainerSpec, Limits
 from containerizer.state import ContainerizerConfig, ContainerState, Phase
@@ -64,7 +65,8 @@ class Work:
         hidden = (*config.hidden, str(directory))
         images = str(self._records.images_directory)
         gpus = choose_gpus(find_gpus(), config.gpu_devices)
-        self._host = survey(hidden=hidden, cgroups=cgroups, images_directory=images, gpus=gpus)
+        projects = parse_range(config.project_range)
+        self._host = survey(hidden=hidden, cgroups=cgroups, images_directory=images, gpus=gpus, projects=projects)
         self.isolators, missing = choose(self._host, config.isolation)
         self._launcher = Launcher(loop, directory)
         self._lifecycle = Lifecycle(self._host, self.isolators, missing, self._launcher, self._records)
@@ -128,6 +130,7 @@ class Work:
             user=find_user(spec.user),
             limits=limits,
             parent=self._containers.get(spec.parent),
+            isolators=found.launch.isolators,
             process_id=found.process.pid if found.process else 0,
             start_time=found.process.start_time if found.process else 0,
             whole=found.process is not None and found.process.whole,

@@ -39,7 +39,7 @@ TYPE_CHECKING = False  # as type checkers know it, without importing typing
 if TYPE_CHECKING:
     from typing import Any
 
-VERSION = f"4 on Python {sys.version_info[0]}.{sys.version_info[1]}"
+VERSION = f"5 on Python {sys.version_info[0]}.{sys.version_info[1]}"
 """Of the protocol. A containerizer that meets another version stops that zygote and starts its own. Python's is part of
 it, for `marshal`.
 """
@@ -166,7 +166,7 @@ class Zygote:
             bare.set_wakeup_fd(-1)
             init.run(plan, control, status, standard, control if request["waits"] else go)
         try:
-            for name in ("uid_map", "gid_map"):
+            for name in ("setgroups", "uid_map", "gid_map"):
                 if request.get(name):
                     _write(f"/proc/{pid}/{name}", request[name])
         except OSError:

@@ -17,6 +17,9 @@ ALLOWED_SKIPS: Final = ROOT / "tests" / "allowed_skips.txt"
 
 
 def has_cgroup2() -> bool:
+    """Or a subtree has been handed to this user, as a test does that runs others so."""
+    if os.environ.get("KAON_CGROUP2") == "delegated":
+        return True
     script = ROOT / "scripts" / "with-cgroup2"
     said = subprocess.run([script, "--check"], capture_output=True, text=True, timeout=30, check=True).stdout
     return said.strip() == "direct"

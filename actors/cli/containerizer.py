@@ -34,6 +34,7 @@ def containerizer(settings: Settings) -> None:
             hidden=(str(settings["work_dir"]),),
             cgroup=settings["cgroup"],
             gpu_devices=settings["gpu_devices"],
+            project_range=settings["project_range"],
         )
         daemon.node.spawn(ContainerizerActor, "containerizer", ContainerizerState(config=config), FATAL)
         daemon.node.listen(containerizer_socket(runtime_dir))

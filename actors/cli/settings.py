@@ -90,6 +90,7 @@ CONTAINERIZER_FLAGS: Final = FlagTable(
         Flag("isolation", "auto", LIST, "Isolators, separated by commas: see `kaon doctor`.", "Isolation"),
         Flag("cgroup", "", STRING, "cgroup v2 directory for containers; its own unless given.", "Isolation"),
         Flag("gpu_devices", "all", LIST, "GPUs to grant: all, none, or minor numbers and UUIDs.", "Isolation"),
+        Flag("project_range", "5000-10000", STRING, "Project ids for disk quotas, first and last.", "Isolation"),
         Flag("key", None, PATH, "Key file that it shares with its agent.", "Security"),
         *_COMMON,
     ),

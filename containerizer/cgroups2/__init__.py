@@ -62,9 +62,11 @@ class Cgroup:
             raise KernelError(f"mkdir {self.path}", error.errno or 0, error.strerror or str(error)) from None
 
     def enable(self, controllers: Sequence[str]) -> None:
-        """Let the children have these controllers."""
-        for controller in controllers:
-            self.write("cgroup.subtree_control", f"+{controller}")
+        """Let the children have these controllers.
+
+        All or none: those of threads alone (cpu, pids) a cgroup with processes takes, and is spoilt for the others.
+        """
+        self.write("cgroup.subtree_control", " ".join(f"+{controller}" for controller in controllers))
 
     def write(self, name: str, value: str) -> None:
         """Write one control file. Raises :class:`KernelError` that names file and value."""

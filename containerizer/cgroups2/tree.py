@@ -78,13 +78,24 @@ def _enable(base: Cgroup, controllers: tuple[str, ...]) -> None:
         aside = base.child(_ASIDE)
         aside.make()
         for pid in base.read("cgroup.procs").split():
-            aside.write("cgroup.procs", pid)
+            try:
+                aside.write("cgroup.procs", pid)
+            except KernelError as problem:
+                # It has ended meanwhile.
+                if problem.number != errno.ESRCH:
+                    raise
         base.enable(controllers)
 
 
 def _is_delegated(path: Path) -> bool:
-    """Whether systemd has left all that is below to us (`man 5 systemd.resource-control`, Delegate=)."""
+    """Whether all that is below has been left to us.
+
+    To a user who is not root by making the directory his (cgroup-v2.rst, "Model of Delegation"); to root, who may write
+    everywhere, by an attribute that systemd sets (`man 5 systemd.resource-control`, Delegate=).
+    """
     try:
+        if os.geteuid() != 0 and path.stat().st_uid == os.geteuid():
+            return True
         return os.getxattr(path, "user.delegate") == b"1"
     except OSError:
         return False

@@ -12,6 +12,7 @@ from containerizer.isolator import Isolator
 from containerizer.isolators.capabilities import Capabilities
 from containerizer.isolators.cgroups import CGROUPS
 from containerizer.isolators.disk import DiskUsage
+from containerizer.isolators.disk_quota import DiskQuota
 from containerizer.isolators.filesystem import Filesystem, MaskedPaths
 from containerizer.isolators.gpu import NvidiaGpus
 from containerizer.isolators.namespaces import (
@@ -32,6 +33,7 @@ from containerizer.spec import ContainerSpec
 
 KNOWN: Final[tuple[type[Isolator], ...]] = (
     ProcessUsage,
+    DiskQuota,
     DiskUsage,
     NvidiaGpus,
     *CGROUPS,

@@ -299,6 +299,13 @@ class Devices(CgroupIsolator):
         super().__init__(host)
         self._loaded = -1
 
+    @classmethod
+    def probe(cls, host: Host) -> Missing | None:
+        """Loading such a program takes CAP_BPF and CAP_NET_ADMIN, which a delegated cgroup does not bring."""
+        if not host.root:
+            return Missing(what=cls.name, reason="the containerizer is not root", mend="start it as root")
+        return super().probe(host)
+
     async def prepare(self, container: Container, plan: LaunchPlan) -> None:
         """The program is the cgroup's own: nothing is left of it when that is removed."""
         path = self.cgroup(container).path

@@ -167,7 +167,7 @@ def _devices(container: Container, plan: LaunchPlan) -> Iterable[Step]:
     built = str(_stage(container))
     yield ("mount", "dev", built, "tmpfs", _NO_SET_UID | linux.MS_NOEXEC, "mode=755,size=64k")
     for name, major, minor in (*DEVICES, *plan.devices):
-        if Namespace.USER in plan.namespaces:
+        if Namespace.USER in plan.namespaces | plan.joined:
             yield ("bind", "", f"/dev/{name}", built, f"/{name}", False)
         else:
             yield ("make_device", f"{built}/{name}", stat.S_IFCHR | 0o666, major, minor)
@@ -193,6 +193,7 @@ def _overlay(lower: str, directory: Path, plan: LaunchPlan) -> Step:
     upper.mkdir(exist_ok=True)
     work.mkdir(exist_ok=True)
     for path in (upper, work):
-        os.chown(path, plan.first_id, plan.first_id)
+        if os.geteuid() == 0:
+            os.chown(path, plan.first_id, plan.first_id)
     upper.chmod(Path(lower).stat().st_mode & 0o7777)
     return ("mount", "overlay", plan.root, "overlay", 0, f"lowerdir={lower},upperdir={upper},workdir={work}")

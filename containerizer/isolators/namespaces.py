@@ -11,7 +11,8 @@ from containerizer.host import Host
 from containerizer.isolator import Container, Isolator
 from containerizer.messages import Missing
 from containerizer.plan import LaunchPlan
-from containerizer.spec import Namespace, RootKind
+from containerizer.spec import ContainerSpec, Namespace, RootKind
+from containerizer.unprivileged import map_itself
 
 ASKED_FOR = frozenset({Namespace.NET, Namespace.USER})
 """A network of its own is none until something connects it; another user's numbers make files another's."""
@@ -31,12 +32,17 @@ class _NamespaceIsolator(Isolator):
 
     @classmethod
     def probe(cls, host: Host) -> Missing | None:
-        """Making namespaces takes CAP_SYS_ADMIN."""
-        if not host.root:
-            return Missing(what=cls.name, reason="the containerizer is not root", mend="start it as root")
+        """Making namespaces takes CAP_SYS_ADMIN, which a user has in a user namespace of his own where he gets one."""
+        if not host.has_namespaces:
+            return Missing(what=cls.name, reason=host.no_namespaces, mend="start it as root")
         if not host.clone3:
             return Missing(what=cls.name, reason="this kernel has no clone3", mend="use Linux 5.3 or newer")
         return None
+
+    @classmethod
+    def wants(cls, spec: ContainerSpec) -> bool:
+        """Whether it is to have one by default, or asks for it."""
+        return cls.namespace not in ASKED_FOR or cls.namespace in (spec.namespaces or ())
 
     def wanted(self, container: Container) -> bool:
         """Whether the container has a namespace of its own of this kind; those that change most must be asked for."""
@@ -50,12 +56,16 @@ class _NamespaceIsolator(Isolator):
         spec = container.spec
         if container.parent is None or not (spec.debug or self.namespace in SHARED):
             return False
-        if self.namespace is Namespace.USER and not _has_user_namespace(container.parent):
-            # Joining the one that a process is in already is an error, for this kind alone.
+        if not self._has(container.parent) and (self.namespace is Namespace.USER or not self.host.root):
+            # Joining the one that a process is in already is an error, for this kind alone; of the host's for a user.
             return True
         plan.joined.add(self.namespace)
         plan.joined_process = container.parent.process_id
         return True
+
+    def _has(self, container: Container) -> bool:
+        """Whether its namespace of this kind is another than the host's."""
+        return self.wanted(container) or (container.parent is not None and self._has(container.parent))
 
 
 class MountNamespace(_NamespaceIsolator):
@@ -148,8 +158,18 @@ class UserNamespace(_NamespaceIsolator):
     FIRST_ID = 1_000_000
     IDS = 65_536
 
+    def wanted(self, container: Container) -> bool:
+        """For others than root, with any namespace."""
+        spec = container.spec
+        if self.host.root or spec.parent:
+            return super().wanted(container)
+        return spec.namespaces is None or bool(spec.namespaces)
+
     async def prepare(self, container: Container, plan: LaunchPlan) -> None:
         """The sandbox becomes its root's; the init does its mounts as that root."""
+        if not self.host.root:
+            self._be_oneself(container, plan)
+            return
         if self.join(container, plan) or not self.wanted(container):
             return
         if Namespace.MOUNT not in (container.spec.namespaces or ()):
@@ -162,6 +182,17 @@ class UserNamespace(_NamespaceIsolator):
         plan.first_id = self.FIRST_ID
         plan.mounts.insert(0, ("set_user", 0, 0, [], None))
         os.chown(container.spec.sandbox, self.FIRST_ID + user.uid, self.FIRST_ID + user.gid)
+
+    def _be_oneself(self, container: Container, plan: LaunchPlan) -> None:
+        """Who is not root has no other namespace without this one. There is one user in it: himself, and no root."""
+        spec = container.spec
+        if Namespace.USER in (spec.namespaces or ()) and not spec.parent:
+            raise Unsupported("a user namespace with a root of its own is made by a containerizer that is root")
+        if not self.join(container, plan) and self.wanted(container):
+            plan.namespaces.add(Namespace.USER)
+            files = map_itself(container.user.uid, container.user.gid)
+            plan.uid_map, plan.gid_map = files["uid_map"], files["gid_map"]
+            plan.single_user = True
 
 
 class UtsNamespace(_NamespaceIsolator):
@@ -177,14 +208,6 @@ class UtsNamespace(_NamespaceIsolator):
         plan.namespaces.add(Namespace.UTS)
         if container.spec.hostname:
             plan.settling.append(("set_hostname", container.spec.hostname))
-
-
-def _has_user_namespace(container: Container) -> bool:
-    """Whether it, or one that it is nested in, has one of its own."""
-    outermost = container
-    while outermost.parent is not None:
-        outermost = outermost.parent
-    return Namespace.USER in (outermost.spec.namespaces or ())
 
 
 def shown_sandbox(container: Container) -> str:

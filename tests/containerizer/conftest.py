@@ -47,6 +47,26 @@ def left() -> Callable[[Any], list[str]]:
 
 
 @pytest.fixture
+def quota_disk() -> Iterator[Callable[[str], Any]]:
+    """Makes file systems with project quotas: ``quota_disk("xfs")``."""
+    made: list[Any] = []
+
+    def make(kind: str) -> Any:
+        made.append(_load("quota_disks").QuotaDisk(kind))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture(params=["ext4", "xfs"])
+def disk(request: pytest.FixtureRequest, quota_disk: Callable[[str], Any]) -> Any:
+    """Each kind of file system that has them, in turn."""
+    return quota_disk(request.param)
+
+
+@pytest.fixture
 def simulated() -> Iterator[Any]:
     made = harness.SimulatedHarness()
     yield made

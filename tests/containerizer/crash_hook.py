@@ -51,7 +51,7 @@ SILENT = frozenset(
             "scandir",
             "sched_yield",
         ),
-        *("set_blocking", "set_inheritable", "stat", "strerror", "sysconf", "umask", "uname", "urandom"),
+        *("set_blocking", "set_inheritable", "stat", "statvfs", "strerror", "sysconf", "umask", "uname", "urandom"),
         *("waitid", "waitpid", "waitstatus_to_exitcode", "WIFSIGNALED", "WTERMSIG", "WEXITSTATUS", "major", "minor"),
         *("makedev", "_path_normpath", "_exit"),
         *("getsignal", "pthread_sigmask", "set_wakeup_fd", "signal", "sigwaitinfo", "valid_signals"),

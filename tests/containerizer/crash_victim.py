@@ -50,8 +50,9 @@ harness = load("harness")
 class Victim(harness.RealHarness):  # type: ignore[misc, name-defined, unused-ignore]
     """A containerizer in a directory that outlives it."""
 
-    def __init__(self, directory: str, isolation: str) -> None:
+    def __init__(self, directory: str, isolation: str, elsewhere: str) -> None:
         harness.Harness.__init__(self)
+        self.elsewhere = Path(elsewhere) if elsewhere else None
         self.directory = Path(directory)
         self.isolation = (isolation,)
         self.config: dict[str, Any] = {}
@@ -76,12 +77,22 @@ def update(victim: Any, container_id: str) -> None:
     victim.ask(Update(container_id=container_id, limits=Limits(memory_bytes=64 << 20)), ContainerizerMessage)
 
 
+def launch_limited(victim: Any, container_id: str) -> None:
+    launch(victim, container_id, limits=Limits(disk_bytes=1 << 20))
+
+
+def limit_disk(victim: Any, container_id: str) -> None:
+    victim.ask(Update(container_id=container_id, limits=Limits(disk_bytes=1 << 20)), ContainerizerMessage)
+
+
 def recover(victim: Any, container_id: str) -> None:
     victim.ask(Recover(containers=()), ContainerizerMessage)
 
 
 OPERATIONS: dict[str, Callable[..., None]] = {
     "launch": launch,
+    "launch_limited": launch_limited,
+    "limit_disk": limit_disk,
     "destroy": destroy,
     "collect": collect,
     "update": update,
@@ -101,7 +112,7 @@ def be_victim(order: dict[str, Any], report: int) -> None:
             os.write(report, name.encode())
             crash_hook.die()
 
-    victim = Victim(order["directory"], order["isolation"])
+    victim = Victim(order["directory"], order["isolation"], order["elsewhere"])
     if order["operation"] == "start":
         crash_hook.install(before_act)
     victim._start()

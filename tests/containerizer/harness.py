@@ -55,9 +55,10 @@ M = TypeVar("M", bound=Message)
 
 
 class Harness:
-    """What the two kinds have in common. `directory` is for sandboxes."""
+    """What the two kinds have in common. `directory` is for sandboxes, unless they are to lie elsewhere."""
 
     directory: Path
+    elsewhere: Path | None = None
     clock: Any
     node: Node
 
@@ -68,6 +69,10 @@ class Harness:
         self.containerizer_pid = self.node.spawn(actor_class, "containerizer", state)
         self.agent_pid = self.node.spawn(TestAgent, "agent", msgspec.Struct())
         self.node.spawn(TestAgent, "visitor", msgspec.Struct())
+
+    @property
+    def sandboxes(self) -> Path:
+        return self.elsewhere or self.directory / "sandboxes"
 
     @property
     def agent(self) -> TestAgent:
@@ -132,7 +137,7 @@ class Harness:
         self.ask(Describe(), HostCapabilities)
 
     def spec(self, container_id: str, shell: str = "", **fields: Any) -> ContainerSpec:
-        sandbox = str(self.directory / "sandboxes" / container_id)
+        sandbox = str(self.sandboxes / container_id)
         fields.setdefault("kill_grace_seconds", 0.0)
         return ContainerSpec(id=container_id, sandbox=sandbox, shell=shell, **fields)
 
@@ -159,13 +164,13 @@ class Harness:
         self.until(lambda: self.exits(container_id), f"exit of {container_id}")
         return self.exits(container_id)[0]
 
-    def limitation_of(self, container_id: str) -> Limitation:
-        def found() -> list[Limitation]:
-            heard = self.agent.heard
-            return [one for one in heard if isinstance(one, Limitation) and one.container_id == container_id]
+    def limitations(self, container_id: str) -> list[Limitation]:
+        heard = self.agent.heard
+        return [one for one in heard if isinstance(one, Limitation) and one.container_id == container_id]
 
-        self.until(found, f"limitation of {container_id}")
-        return found()[0]
+    def limitation_of(self, container_id: str) -> Limitation:
+        self.until(lambda: self.limitations(container_id), f"limitation of {container_id}")
+        return self.limitations(container_id)[0]
 
     def run(self, container_id: str, shell: str = "", **fields: Any) -> ContainerExited:
         """Launch and wait for the end."""
@@ -199,7 +204,7 @@ class Harness:
         raise NotImplementedError
 
     def output(self, container_id: str, name: str = "stdout") -> str:
-        return (self.directory / "sandboxes" / container_id / name).read_text()
+        return (self.sandboxes / container_id / name).read_text()
 
 
 class HoldingIsolator(Isolator):
@@ -236,14 +241,13 @@ class RealHarness(Harness):
 
     def __init__(self, *isolation: str, hide_sandboxes: bool = False, **config: Any) -> None:
         super().__init__()
+        self.elsewhere = config.pop("elsewhere", None)
         # Short, because the zygote's socket is in it, and pytest's own directories are long.
         self.directory = Path(tempfile.mkdtemp(dir="/tmp", prefix="kc-"))
         self.directory.chmod(0o755)
         self.isolation = isolation or (PLAIN,)
-        self.config = config
+        self.config = {"hidden": (str(self.sandboxes),), **config} if hide_sandboxes else config
         (self.directory / "sandboxes").mkdir()
-        if hide_sandboxes:
-            self.config["hidden"] = (str(self.directory / "sandboxes"),)
         self.loop = asyncio.new_event_loop()
         self._start()
 

@@ -17,6 +17,7 @@ def everything_left(machine: Any) -> list[str]:
     machine.until(lambda: is_zygote_idle(machine), "an idle zygote")
     found = [f"record {path.name}" for path in (directory / "containers").iterdir()]
     found += [f"files {path}" for path in directory.with_name("run-work").glob("[!.]*")]
+    found += [f"project of {path.name}" for path in directory.with_name("run-work").glob(".projects/*")]
     found += [f"process {pid}: {command}" for pid, command in processes_of(machine)]
     cgroups = Path(machine.state.host.cgroup_root or "/nonexistent")
     found += [f"cgroup {path.name}" for path in (cgroups.iterdir() if cgroups.is_dir() else ()) if path.is_dir()]

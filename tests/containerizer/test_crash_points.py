@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,6 +59,7 @@ class Victims:
         order = {
             "directory": str(self._machine.directory),
             "isolation": self._machine.isolation[0],
+            "elsewhere": str(self._machine.elsewhere or ""),
             "operation": operation,
             "container": container_id,
             "at": at,
@@ -238,6 +240,50 @@ def test_containerizer_killed_at_each_act_of_an_update(real: Real, left: Left) -
         assert int((cgroup / "memory.max").read_text()) == limits.memory_bytes
         end(machine, answer, name)
         assert left(machine) == []
+        if act is None:
+            break
+    victims.close()
+    assert at > 3
+
+
+def has_run(machine: Any, name: str) -> bool:
+    """Whether the command did: an init that was not told to go on is alive for a moment."""
+    ran = machine.sandboxes / name / "ran"
+    machine.until(lambda: ran.exists() or machine.exits(name), "a command or an end")
+    return bool(ran.exists())
+
+
+@pytest.mark.cgroup2
+@pytest.mark.root
+@pytest.mark.parametrize("operation", ["launch_limited", "limit_disk", "destroy"])
+def test_containerizer_killed_at_each_act_about_a_disk_quota(
+    real: Real, quota_disk: Callable[[str], Any], left: Left, operation: str
+) -> None:
+    """Who runs has a limit, or is given it by the next attempt; no project is left with one."""
+    disk = quota_disk("ext4")
+    machine = real("auto", elsewhere=disk.path)
+    machine.attach()
+    machine.run("warm", "true")
+    machine.collect("warm")
+    victims = Victims(machine)
+    limits = Limits(disk_bytes=1 << 20)
+    for at in itertools.count(1):
+        name = f"c{at}"
+        if operation != "launch_limited":
+            machine.launch(name, "touch ran; sleep 600", limits=limits if operation == "destroy" else Limits())
+        machine.forget()
+        act = victims.kill_at(at, operation, name)
+        answer = recover(machine, name)
+        if operation != "destroy" and name in answer.alive and has_run(machine, name):
+            machine.ask(Update(container_id=name, limits=limits), Updated)
+            assert disk.quota(disk.project_of(name)).limit_bytes == limits.disk_bytes
+        end(machine, answer, name)
+        assert left(machine) == [], f"killed before act {at}, {act}"
+        assert not any(disk.quota(project).limit_bytes for project in range(5000, 5010)), (
+            f"killed before act {at}, {act}"
+        )
+        # Its number is free again, or each act would come later than in the last round.
+        shutil.rmtree(disk.path / name, ignore_errors=True)
         if act is None:
             break
     victims.close()

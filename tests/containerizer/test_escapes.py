@@ -5,6 +5,7 @@ An attempt prints ESCAPED when it has got anywhere, and what stopped it otherwis
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import shutil
@@ -307,30 +308,17 @@ def test_typing_into_its_own_terminal(machine: Any) -> None:
     assert machine.output("escape").splitlines() == [NO_PRIVILEGE, NO_PRIVILEGE]
 
 
-def test_typing_into_the_terminal_of_a_session(machine: Any, attached: Any) -> None:
-    """Who is at that terminal has more rights elsewhere than the container has: what they type is theirs alone."""
+@pytest.mark.parametrize("profile", ["default", "unconfined"])
+def test_typing_into_the_terminal_of_a_session(machine: Any, attached: Any, profile: str) -> None:
+    """Who is at that terminal has more rights elsewhere than the container has: what they type is theirs alone.
+
+    Without the filter, the kernel's own rule is left: only who has it as the terminal of its session may type.
+    """
     sandbox = machine.directory / "sandboxes" / "pod"
     sandbox.mkdir()
     (sandbox / "program").write_text(TYPING)
-    machine.launch("pod", f"while [ ! -e go ]; do sleep 0.01; done; {TYPE_THERE}; sleep 600")
-    fields = {"debug": True, "tty": True, "stdout": "", "stderr": ""}
-    machine.launch("pod.exec", "tty; read line; echo read: $line", **fields)
-    reader = attached.AttachedReader(machine, "pod.exec")
-    reader.until("/dev/pts/0")
-    (sandbox / "go").touch()
-    machine.until(lambda: machine.output("pod").count(NO_PRIVILEGE) == 2, "two refusals")
-    attached.AttachedWriter(machine, "pod.exec").write(b"mine\n")
-    reader.until("read: mine")
-
-
-def test_a_terminal_that_no_filter_guards_is_typed_into_by_itself_only(machine: Any, attached: Any) -> None:
-    """Without the filter, the kernel's own rule is left: only who has it as the terminal of its session may type."""
-    sandbox = machine.directory / "sandboxes" / "pod"
-    sandbox.mkdir()
-    (sandbox / "program").write_text(TYPING)
-    script = f"while [ ! -e go ]; do sleep 0.01; done; {TYPE_THERE}; sleep 600"
-    machine.launch("pod", script, seccomp="unconfined")
-    fields = {"debug": True, "tty": True, "stdout": "", "stderr": "", "seccomp": "unconfined"}
+    machine.launch("pod", f"while [ ! -e go ]; do sleep 0.01; done; {TYPE_THERE}; sleep 600", seccomp=profile)
+    fields = {"debug": True, "tty": True, "stdout": "", "stderr": "", "seccomp": profile}
     machine.launch("pod.exec", "tty; read line; echo read: $line", **fields)
     reader = attached.AttachedReader(machine, "pod.exec")
     reader.until("/dev/pts/0")
@@ -362,3 +350,44 @@ def test_hiding_memory_in_a_file_system_in_memory(machine: Any) -> None:
     program = "head -c 60000000 /dev/zero > /dev/shm/x; echo ESCAPED; sleep 600"
     machine.launch("escape", program, limits=Limits(memory_bytes=32 * MIB, swap_bytes=0))
     assert machine.exit_of("escape").limitation.limit is Limit.MEMORY
+
+
+def test_hiding_files_deeper_than_paths_reach(machine: Any) -> None:
+    """Where files are added up by walking to them."""
+    deep = "import os, time\nfor _ in range(20): os.mkdir('d' * 250); os.chdir('d' * 250)\ntime.sleep(600)"
+    machine.launch("escape", argv=python(deep), limits=Limits(disk_bytes=MIB))
+    assert machine.exit_of("escape").limitation.limit is Limit.DISK
+
+
+PROJECT_ATTEMPTS = {
+    "by_ioctl": ("ioctl", "os.open('stdout', 2), 0x401c5820, bytes(28)"),
+    "with_bits_that_the_kernel_drops": ("ioctl", "os.open('stdout', 2), ctypes.c_ulong(0x1401c5820), bytes(28)"),
+    "by_flags_of_a_directory": ("ioctl", "os.open('.', 0), 0x40086602, bytes(8)"),
+    "by_the_call_of_newer_kernels": ("file_setattr", "-100, b'stdout', bytes(24), 24, 0"),
+}
+"""An owner may do it, for all that the kernel says."""
+
+
+@pytest.mark.cgroup2
+def test_leaving_the_project_that_a_quota_counts(disk: Any, real: Real) -> None:
+    machine = real("auto", elsewhere=disk.path)
+    machine.attach()
+    for profile, (name, attempted) in itertools.product(("default", "unconfined"), PROJECT_ATTEMPTS.items()):
+        escape, limits = f"{name}-{profile}", Limits(disk_bytes=MIB)
+        machine.run(escape, argv=call(*attempted), seccomp=profile, limits=limits)
+        assert machine.output(escape).strip() == NO_PRIVILEGE, name
+        assert disk.project_of(f"{escape}/stdout") == disk.project_of(escape) >= 5000
+
+
+@pytest.mark.cgroup2
+def test_filling_the_disk(disk: Any, real: Real) -> None:
+    machine = real("auto", elsewhere=disk.path)
+    machine.attach()
+    before = os.statvfs(disk.path).f_bavail
+    said = machine.directory / "said"
+    fill = "for i in 1 2; do mkdir d$i; cat /dev/zero > d$i/x; cp -r d$i e$i; fallocate -l 1G f$i; done; echo done >&3"
+    machine.launch("escape", f"({fill}) 3> {said}; sleep 600", limits=Limits(disk_bytes=8 * MIB))
+    assert machine.limitation_of("escape").limit is Limit.DISK
+    machine.until(said.read_text, "the last attempt")
+    after = os.statvfs(disk.path)
+    assert (before - after.f_bavail) * after.f_frsize < 9 * MIB

@@ -13,7 +13,7 @@ from containerizer.errors import ContainerizerError
 from containerizer.isolator import Container, Isolator
 from containerizer.messages import Launch, LaunchFailed, LaunchFailure
 from containerizer.plan import LaunchPlan
-from containerizer.spec import Namespace, Volume, VolumeKind
+from containerizer.spec import Limits, Namespace, Volume, VolumeKind
 
 Real = Callable[..., Any]
 Left = Callable[[Any], list[str]]
@@ -90,6 +90,27 @@ def test_a_failing_isolator_at_every_place(machine: Any, left: Left, at: str) ->
         assert failed.reason is LaunchFailure.FAILED
         assert failed.message == f"injected into {at}"
         assert left(machine) == []
+    assert own_descriptors() == descriptors
+
+
+@pytest.mark.root
+@pytest.mark.cgroup2
+@pytest.mark.parametrize("at", ["prepare", "isolate"])
+def test_a_failing_isolator_beside_a_disk_quota(disk: Any, real: Real, left: Left, at: str) -> None:
+    machine = real("auto", elsewhere=disk.path)
+    machine.attach()
+    machine.run("warm", "true")
+    machine.collect("warm")
+    isolators = machine.node.cells["containerizer"].actor.work.isolators
+    descriptors = own_descriptors()
+    for place in range(len(isolators) + 1):
+        isolators.insert(place, FailingIsolator(at))
+        spec = machine.spec(f"c{place}", "sleep 600", limits=Limits(disk_bytes=1 << 20))
+        failed = machine.ask(Launch(spec=spec), LaunchFailed)
+        del isolators[place]
+        assert failed.message == f"injected into {at}"
+        assert left(machine) == []
+        assert disk.quota(disk.project_of(f"c{place}")).limit_bytes is None
     assert own_descriptors() == descriptors
 
 

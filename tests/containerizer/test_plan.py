@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import marshal
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,18 @@ from containerizer.isolator import Container, Isolator
 from containerizer.isolators import AUTO, ISOLATED, KNOWN, PLAIN, choose
 from containerizer.isolators.disk import DiskUsage, used_bytes
 from containerizer.isolators.filesystem import Filesystem, MaskedPaths
-from containerizer.isolators.namespaces import IpcNamespace, MountNamespace, PidNamespace
+from containerizer.isolators.namespaces import (
+    IpcNamespace,
+    MountNamespace,
+    NetNamespace,
+    PidNamespace,
+    UserNamespace,
+)
 from containerizer.isolators.volumes import Volumes
 from containerizer.kernel import STEPS, RecordingKernel
 from containerizer.messages import Limitation
 from containerizer.plan import LaunchPlan, User
+from containerizer.records import STAGE
 from containerizer.spec import ContainerSpec, Limits, Namespace, Root, RootKind, Volume, VolumeKind
 from containerizer.standard import steps_for
 from containerizer.steps import LinuxKernel
@@ -196,6 +204,36 @@ def test_names_of_isolators_are_unique() -> None:
     assert len({cls.name for cls in KNOWN}) == len(KNOWN)
 
 
+def test_an_ordinary_user_has_namespaces_where_the_kernel_lets_him() -> None:
+    chosen, missing = choose(host(root=False, no_namespaces=""), [AUTO])
+    assert {"namespaces/user", "namespaces/pid", "filesystem/linux", "volumes/linux"} <= set(names(chosen))
+    assert {"disk/quota", "linux/capabilities"} <= {lack.what for lack in missing}
+    chosen, missing = choose(host(root=False, no_namespaces="not here"), [AUTO])
+    assert {lack.reason for lack in missing if lack.what.startswith("namespaces/")} == {"not here"}
+
+
+def test_a_user_s_namespaces_have_himself_in_them_and_nobody_else(tmp_path: Path) -> None:
+    here = host(root=False, no_namespaces="")
+    isolators = (MountNamespace(here), UserNamespace(here), NetNamespace(here), Filesystem(here), PidNamespace(here))
+    pod = container(tmp_path)
+    pod.user = User(1000, 1001)
+    (tmp_path / STAGE).mkdir()
+    plan = plan_for(pod, *isolators)
+    assert plan.namespaces == {Namespace.MOUNT, Namespace.USER, Namespace.PID}
+    assert (plan.uid_map, plan.gid_map, plan.single_user) == ("1000 1000 1", "1001 1001 1", True)
+    assert "make_device" not in [name for name, *_ in plan.mounts]
+    pod.process_id, pod.whole = 4711, True
+    nested = container(tmp_path, id="c1.web")
+    nested.parent = pod
+    plan = plan_for(nested, *isolators)
+    # The network is the host's, and not theirs to join.
+    assert plan.joined == {Namespace.USER, Namespace.PID}
+    assert plan.namespaces == {Namespace.MOUNT, Namespace.PID}
+    assert not plan.uid_map
+    with pytest.raises(Unsupported, match="made by a containerizer that is root"):
+        plan_for(container(tmp_path, id="c2", namespaces=(Namespace.MOUNT, Namespace.USER)), *isolators)
+
+
 # Disk ----------------------------------------------------------------------------------------------------------------
 
 
@@ -232,3 +270,48 @@ def test_a_sandbox_that_holds_too_much_is_reported(tmp_path: Path) -> None:
     assert limitation.limit_value == 50_000
     assert usage["disk_bytes"] == limitation.used_value
     assert (limitation.used_value or 0) >= 100_000
+
+
+def test_a_sandbox_is_walked_through_again_when_space_is_lost_that_it_may_have_taken(tmp_path: Path) -> None:
+    """And not before, but for once in a long while: here that is never."""
+    (tmp_path / "elsewhere").mkdir()
+    roomy = container(tmp_path / "elsewhere", id="roomy", limits=Limits(disk_bytes=1 << 50))
+    narrow = container(tmp_path, limits=Limits(disk_bytes=4 << 20))
+    reported: list[Limitation] = []
+    walked: list[str] = []
+
+    class Counting(DiskUsage):
+        async def walk(self, one: Any) -> None:
+            walked.append(one.container.id)
+            await super().walk(one)
+
+    async def until(condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+    async def scenario() -> None:
+        isolator = Counting(host(), check_seconds=3600)
+        for one in (roomy, narrow):
+            isolator.watch(one, reported.append)
+        await until(lambda: len(walked) == 2)
+        (Path(narrow.spec.sandbox) / "file").write_bytes(b"x" * (5 << 20))
+        await until(lambda: reported)
+        for one in (roomy, narrow):
+            await isolator.cleanup(one)
+        isolator.close()
+
+    asyncio.run(scenario())
+    assert walked.count("roomy") == 1
+    assert [one.container_id for one in reported] == ["c1"]
+
+
+def test_a_directory_that_no_path_leads_to_is_not_passed_over(tmp_path: Path) -> None:
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    for _ in range(20):
+        Path("d" * 250).mkdir()
+        os.chdir("d" * 250)
+    os.chdir(before)
+    with pytest.raises(OSError, match="File name too long"):
+        used_bytes(tmp_path)
