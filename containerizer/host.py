@@ -15,6 +15,7 @@ from containerizer import linux
 from containerizer.cgroups2.tree import Tree
 from containerizer.errors import InvalidSpec
 from containerizer.gpus import Found
+from containerizer.networks import Network
 from containerizer.plan import User
 
 NOT_LOOKED_FOR: Final = Found(reason="not looked for")
@@ -28,6 +29,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     hidden   directories that no container may look into, but for its own sandbox
     images_directory  for unpacked root file systems
     gpus     that may be granted
+    network  for containers that ask for one of their own
     """
 
     kernel: str
@@ -39,6 +41,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     hidden: tuple[str, ...] = ()
     images_directory: str = ""
     gpus: Found = NOT_LOOKED_FOR
+    network: Network = Network()
 
 
 def survey(
@@ -47,6 +50,7 @@ def survey(
     cgroups: Tree | None = None,
     images_directory: str = "",
     gpus: Found = NOT_LOOKED_FOR,
+    network: Network | None = None,
 ) -> Host:
     """Look at this machine."""
     return Host(
@@ -58,6 +62,7 @@ def survey(
         hidden=hidden,
         images_directory=images_directory,
         gpus=gpus,
+        network=network or Network(),
         cgroups=cgroups or Tree(reason="not looked for"),
     )
 

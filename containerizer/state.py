@@ -8,6 +8,7 @@ import msgspec
 
 from containerizer.isolators import AUTO
 from containerizer.messages import ContainerExited, HostCapabilities, Launched, Limitation, Recovered
+from containerizer.networks import DEFAULT_BRIDGE, DEFAULT_SUBNET
 from containerizer.processes import Process
 from containerizer.spec import ContainerSpec, Limits, Record
 from runtime.actor import State
@@ -24,6 +25,7 @@ class ContainerizerConfig(Record, frozen=True, kw_only=True):
     hidden             directories that containers must not see, but for their own sandbox: agents' work directories
     cgroup             cgroup v2 directory to put containers below; empty to use the one this process is in
     gpu_devices        which may be granted: see :func:`containerizer.gpus.choose_gpus`
+    network_bridge, network_subnet  for containers with a network of their own: see :mod:`containerizer.networks`
     """
 
     runtime_directory: str
@@ -31,6 +33,8 @@ class ContainerizerConfig(Record, frozen=True, kw_only=True):
     hidden: tuple[str, ...] = ()
     cgroup: str = ""
     gpu_devices: tuple[str, ...] = ()
+    network_bridge: str = DEFAULT_BRIDGE
+    network_subnet: str = DEFAULT_SUBNET
 
 
 class Phase(enum.Enum):

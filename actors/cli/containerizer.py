@@ -34,6 +34,8 @@ def containerizer(settings: Settings) -> None:
             hidden=(str(settings["work_dir"]),),
             cgroup=settings["cgroup"],
             gpu_devices=settings["gpu_devices"],
+            network_bridge=settings["network_bridge"],
+            network_subnet=settings["network_subnet"],
         )
         daemon.node.spawn(ContainerizerActor, "containerizer", ContainerizerState(config=config), FATAL)
         daemon.node.listen(containerizer_socket(runtime_dir))

@@ -101,6 +101,7 @@ class Filesystem(Isolator):
             plan.mounts.append(("bind", "", sandbox, "", sandbox, False))
             plan.mounts.append(("unlock", sandbox))
         plan.mounts.extend(("mask", path) for path in SERVICES)
+        plan.mounts.extend(_show(source, "", target) for source, target in plan.shown if source != target)
 
     async def _own_root(self, container: Container, plan: LaunchPlan) -> None:
         spec = container.spec
@@ -118,14 +119,14 @@ class Filesystem(Isolator):
         if Namespace.PID not in plan.namespaces:
             plan.mounts.append(("bind", "", "/proc", plan.root, "/proc", False))
         plan.mounts.append(("bind", "", "/sys", plan.root, "/sys", True))
+        shown = [*plan.shown]
         if Namespace.NET not in plan.namespaces:
-            for path in NETWORK_FILES:
-                # A root that is read-only has a place for it, or none can be made.
-                if Path(path).exists() and (not spec.root.read_only or Path(source + path).exists()):
-                    plan.mounts.append(("bind", "", str(Path(path).resolve()), plan.root, path, True))
+            shown.extend((str(Path(path).resolve()), path) for path in NETWORK_FILES if Path(path).exists())
         plan.sandbox = spec.sandbox_inside
         plan.mounts.append(("bind", "", spec.sandbox, plan.root, spec.sandbox_inside, False))
-        plan.mounts.extend(("bind", "", source, plan.root, target, True) for source, target in plan.shown)
+        # A root that is read-only has a place for it, or none can be made.
+        fitting = [(file, place) for file, place in shown if not spec.root.read_only or Path(source + place).exists()]
+        plan.mounts.extend(_show(file, plan.root, place) for file, place in fitting)
 
     async def cleanup(self, container: Container) -> None:
         """Mounts were the container's own and are gone with it; files are not."""
@@ -152,6 +153,11 @@ class MaskedPaths(Isolator):
                 plan.mounts.append(("lock", "/sys"))
             plan.mounts.extend(("lock", plan.inside(path)) for path in LOCKED)
             plan.mounts.extend(("mask", plan.inside(path)) for path in MASKED)
+
+
+def _show(file: str, root: str, place: str) -> Step:
+    """The step that puts a file of the host in the place of one of the container's."""
+    return ("bind", "", file, root, place, True)
 
 
 def _cover(directory: str, options: str, keep: Iterable[str], *, locked: bool = False) -> Step:

@@ -74,3 +74,16 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Any]:
     made.attach()
     yield made
     made.close()
+
+
+@pytest.fixture
+def network() -> Iterator[Any]:
+    """A network in place of this machine's; the module with what can be asked of it is `wires`."""
+    with _load("host_network").host_network() as made:
+        yield made
+
+
+@pytest.fixture
+def wires() -> Any:
+    """The module of the fixture `network`."""
+    return _load("host_network")

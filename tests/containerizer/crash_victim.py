@@ -50,10 +50,10 @@ harness = load("harness")
 class Victim(harness.RealHarness):  # type: ignore[misc, name-defined, unused-ignore]
     """A containerizer in a directory that outlives it."""
 
-    def __init__(self, directory: str, isolation: str) -> None:
+    def __init__(self, directory: str, isolation: list[str]) -> None:
         harness.Harness.__init__(self)
         self.directory = Path(directory)
-        self.isolation = (isolation,)
+        self.isolation = tuple(isolation)
         self.config: dict[str, Any] = {}
         self.loop = asyncio.new_event_loop()
 
@@ -73,7 +73,8 @@ def collect(victim: Any, container_id: str) -> None:
 
 
 def update(victim: Any, container_id: str) -> None:
-    victim.ask(Update(container_id=container_id, limits=Limits(memory_bytes=64 << 20)), ContainerizerMessage)
+    limits = Limits(memory_bytes=64 << 20, port_ranges=((31000, 31000),))
+    victim.ask(Update(container_id=container_id, limits=limits), ContainerizerMessage)
 
 
 def recover(victim: Any, container_id: str) -> None:

@@ -57,7 +57,7 @@ class Victims:
         """Have one do `operation` and die before its act number `at`; returns the act, None when there is no such."""
         order = {
             "directory": str(self._machine.directory),
-            "isolation": self._machine.isolation[0],
+            "isolation": self._machine.isolation,
             "operation": operation,
             "container": container_id,
             "at": at,
@@ -222,10 +222,11 @@ def test_containerizer_killed_at_each_act_of_a_recovery(machine: Any, victims: V
 @pytest.mark.root
 def test_containerizer_killed_at_each_act_of_an_update(real: Real, left: Left) -> None:
     """Nobody was told that new limits hold; asked again they do."""
-    machine = real("auto")
+    machine = real("auto", "network/ports")
     machine.attach()
     victims = Victims(machine)
-    limits = Limits(memory_bytes=64 << 20)
+    limits = Limits(memory_bytes=64 << 20, port_ranges=((31000, 31000),))
+    bind = f"{sys.executable} -I -S -c 'import socket, sys; socket.socket().bind((\"\", int(sys.argv[1])))'"
     for at in itertools.count(1):
         name = f"c{at}"
         machine.launch(name, "sleep 600", limits=Limits(memory_bytes=128 << 20))
@@ -236,6 +237,8 @@ def test_containerizer_killed_at_each_act_of_an_update(real: Real, left: Left) -
         machine.ask(Update(container_id=name, limits=limits), Updated)
         cgroup = Path(machine.state.host.cgroup_root) / name
         assert int((cgroup / "memory.max").read_text()) == limits.memory_bytes
+        assert machine.run(f"{name}.binds", f"{bind} 31000 && ! {bind} 31001").exit_code == 0
+        machine.collect(f"{name}.binds")
         end(machine, answer, name)
         assert left(machine) == []
         if act is None:

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -338,6 +339,23 @@ def test_a_terminal_that_no_filter_guards_is_typed_into_by_itself_only(machine: 
     machine.until(lambda: machine.output("pod").count(NO_PRIVILEGE) == 2, "two refusals")
     attached.AttachedWriter(machine, "pod.exec").write(b"mine\n")
     reader.until("read: mine")
+
+
+@pytest.mark.cgroup2
+def test_opening_a_port_that_others_were_given(real: Real) -> None:
+    """Directly, by way of IPv6, of a program that has more privileges, and of what a container nested in it may do."""
+    machine = real("auto", "network/ports")
+    machine.attach()
+    limits = Limits(port_ranges=((31000, 31000),))
+    bind = "socket.socket(socket.{}, socket.{}).bind(('', 31001)); print('ESCAPED')"
+    for number, arguments in enumerate(product(("AF_INET", "AF_INET6"), ("SOCK_STREAM", "SOCK_DGRAM"))):
+        program = python(f"import socket; {bind.format(*arguments)}")
+        machine.run(f"escape{number}", argv=program, limits=limits, capabilities=("CAP_NET_BIND_SERVICE",))
+        assert NO_PRIVILEGE in machine.output(f"escape{number}", "stderr")
+    machine.launch("pod", "sleep 600", limits=limits)
+    program = python(f"import socket; {bind.format('AF_INET', 'SOCK_STREAM')}")
+    machine.run("pod.escape", argv=program, shares_limits=False, limits=Limits(port_ranges=((1, 65535),)))
+    assert NO_PRIVILEGE in machine.output("pod.escape", "stderr")
 
 
 @pytest.mark.cgroup2

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from containerizer.messages import Launch, LaunchFailed, LaunchFailure
-from containerizer.spec import Namespace, PortMapping, Rlimit, Root, RootKind, Volume, VolumeKind
+from containerizer.spec import Namespace, Rlimit, Root, RootKind, Volume, VolumeKind
 
 pytestmark = pytest.mark.root
 
@@ -245,11 +245,20 @@ def test_a_debug_container_sees_what_its_parent_sees(machine: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"gpus": 1}, {"ports": (PortMapping(host_port=8080, container_port=80),)}], ids=list
+    ("fields", "words"),
+    [
+        ({"gpus": 1}, "gpus is 1, and this agent grants none"),
+        ({"network": "bridge"}, "network is 'bridge', and this agent has none: start it with"),
+        ({"namespaces": (Namespace.NET,)}, "a net namespace is demanded"),
+    ],
+    ids=["gpus", "network", "namespace"],
 )
-def test_what_cannot_be_had_is_refused_and_not_ignored(machine: Any, fields: dict[str, Any]) -> None:
+def test_what_cannot_be_had_is_refused_and_not_ignored(real: Real, fields: dict[str, Any], words: str) -> None:
+    machine = real("plain")
+    machine.attach()
     failed = machine.ask(Launch(spec=machine.spec("c1", "true", **fields)), LaunchFailed)
     assert failed.reason is LaunchFailure.UNSUPPORTED
+    assert words in failed.message
 
 
 def test_signals_reach_the_command_through_its_init(machine: Any) -> None:
