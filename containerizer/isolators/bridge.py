@@ -44,7 +44,7 @@ class BridgeNetwork(Isolator):
         # Whatever changes the bridge or the table, or chooses what is free, does it alone.
         self._turn = asyncio.Lock()
         self._stands = False
-        self._looking_after: asyncio.Task[None] | None = None
+        self.looking_after: asyncio.Task[None] | None = None
         self._said = False
 
     @classmethod
@@ -106,9 +106,11 @@ class BridgeNetwork(Isolator):
 
     async def isolate(self, container: Container) -> None:
         """The cable, while the init waits."""
-        grant = self._grants.get(container.id) if self._grants is not None else None
-        if grant is not None:
-            await links.connect(self._network, grant, container.id, container.process_id, container.start_time)
+        grants = self._grants
+        grant = grants.get(container.id) if grants is not None else None
+        if grants is not None and grant is not None:
+            end = self._end(grant, grants)
+            await links.connect(self._network, grant, end, container.id, container.process_id, container.start_time)
 
     async def cleanup(self, container: Container) -> None:
         """Ports, cable, and what stands of them in writing; the bridge with the last."""
@@ -128,7 +130,7 @@ class BridgeNetwork(Isolator):
         if grant is not None:
             if ours:
                 others = [one for one in grants.of_bridge(bridge) if one is not grant]
-                await links.disconnect([host_end(grant.address)])
+                await links.disconnect([self._end(grant, grants)])
                 if others:
                     await self._change(nat.removed_ports(grant), others, grants.parent)
             grants.remove(container_id)
@@ -153,7 +155,7 @@ class BridgeNetwork(Isolator):
         """At the start: what is granted to nobody goes, and what an administrator has removed comes back."""
         grants = self._read_grants(directory)
         if len(grants) or links.exists(self._network.bridge):
-            self._looking_after = asyncio.get_running_loop().create_task(self._look_after(grants, known))
+            self.looking_after = asyncio.get_running_loop().create_task(self._look_after(grants, known))
 
     async def _look_after(self, grants: Grants, known: set[str]) -> None:
         try:
@@ -171,9 +173,9 @@ class BridgeNetwork(Isolator):
 
     def close(self) -> None:
         """Containers keep their networks."""
-        if self._looking_after is not None:
-            self._looking_after.cancel()
-            self._looking_after = None
+        if self.looking_after is not None:
+            self.looking_after.cancel()
+            self.looking_after = None
 
     async def _stand(self, grants: Grants) -> bool:
         """Make bridge and table with all that is granted, unless they are there; True when they were made."""
@@ -181,7 +183,7 @@ class BridgeNetwork(Isolator):
             return False
         await links.raise_bridge(self._network, self._owner(grants))
         own = grants.of_bridge(self._network.bridge)
-        for name in await links.reconnect(self._network.bridge, {host_end(grant.address) for grant in own}):
+        for name in await links.reconnect(self._network.bridge, {self._end(grant, grants) for grant in own}):
             _log.warning("%s was connected to %s, and is no container's: removed", name, self._network.bridge)
         await nat.change(nat.whole_table(self._network, own), grants.parent)
         self._stands = True
@@ -205,6 +207,9 @@ class BridgeNetwork(Isolator):
         if self._grants is None:
             self._grants = Grants(directory)
         return self._grants
+
+    def _end(self, grant: Grant, grants: Grants) -> str:
+        return host_end(self._owner(grants), grant.address)
 
     def _owner(self, grants: Grants) -> str:
         """By which a bridge says whose it is."""

@@ -27,6 +27,9 @@ INSIDE: Final = "eth0"
 _LONGEST_PREFIX: Final = 30
 """Two addresses: the bridge's and a container's."""
 
+_UNFIT: Final = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")
+"""This host, loopback, one wire's own, groups and what is reserved (RFC 6890)."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 """The kernel allows 15 bytes and more characters than are good for it (`dev_valid_name`, `net/core/dev.c`)."""
 
@@ -93,8 +96,7 @@ def read_network(bridge: str, subnet: str) -> Network:
         raise ConfigurationError(
             f"--network-subnet is {subnet!r}: it has no room for a bridge and a container: /{_LONGEST_PREFIX} at most"
         )
-    unfit = (addresses.is_loopback, addresses.is_link_local, addresses.is_multicast, addresses.is_reserved)
-    if any(unfit) or addresses.is_unspecified:
+    if any(addresses.overlaps(ipaddress.IPv4Network(unfit)) for unfit in _UNFIT):
         raise ConfigurationError(
             f"--network-subnet is {subnet!r}: hosts cannot have such addresses; take a private subnet, such as "
             f"{DEFAULT_SUBNET}"
@@ -113,6 +115,7 @@ def owner_mark(owner: str) -> str:
     return hardware_address(hashlib.sha256(owner.encode()).digest())
 
 
-def host_end(address: str) -> str:
-    """The name of a container's cable where it ends on the host, by the container's address."""
-    return f"kv{int(ipaddress.IPv4Address(address)):08x}"
+def host_end(owner: str, address: str) -> str:
+    """The name of a container's cable where it ends on the host: no other containerizer has one of that name, whatever
+    addresses it has been told to give."""
+    return f"kaon{hashlib.sha256(f'{owner} {address}'.encode()).hexdigest()[:10]}"

@@ -41,6 +41,7 @@ class Grants:
                     path.unlink()
                 else:
                     self._grants[path.name] = msgspec.json.decode(path.read_bytes(), type=Grant)
+            self._remove_directory()
 
     def __iter__(self) -> Iterator[str]:
         return iter(tuple(self._grants))
@@ -100,5 +101,8 @@ class Grants:
         self._grants.pop(container_id, None)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._directory / container_id)  # noqa: PTH108
-        with contextlib.suppress(OSError):  # others have some, or nobody ever had
+        self._remove_directory()
+
+    def _remove_directory(self) -> None:
+        with contextlib.suppress(OSError):  # some have something, or nobody ever had
             self._directory.rmdir()

@@ -27,7 +27,7 @@ import msgspec
 
 from containerizer import linux
 from containerizer.errors import ContainerizerError, NetworkError
-from containerizer.networks import INSIDE, Grant, Network, hardware_address, host_end, owner_mark
+from containerizer.networks import INSIDE, Grant, Network, hardware_address, owner_mark
 from containerizer.processes import start_time_of
 
 _LIBRARY: Final = "pyroute2"
@@ -41,7 +41,7 @@ _SYSCTLS: Final = Path("/proc/sys/net")
 
 
 class Link(msgspec.Struct, frozen=True):
-    """An interface of this host. hardware: its Ethernet address; alias: its description; master: its bridge's number."""
+    """An interface of this host. hardware: its Ethernet address; alias: its description; master: of its bridge."""
 
     index: int
     name: str
@@ -209,14 +209,15 @@ async def _remove(route: Any, bridge: Link) -> None:
 # Cables ---------------------------------------------------------------------------------------------------------------
 
 
-async def connect(network: Network, grant: Grant, container_id: str, process_id: int, start_time: int) -> None:
-    """Lay a cable from the bridge into the network of a process, which waits.
+async def connect(
+    network: Network, grant: Grant, name: str, container_id: str, process_id: int, start_time: int
+) -> None:
+    """Lay a cable from the bridge into the network of a process, which waits. name: of the host's end.
 
     Raises :class:`ContainerizerError`, also when the process is gone.
     """
     namespace = _open_network(process_id, start_time)
     try:
-        name = host_end(grant.address)
         async with _netlink(f"connect container {container_id} to {network.bridge}") as route:
             bridge = _index_of(network.bridge)
             if not bridge:
@@ -231,7 +232,9 @@ async def connect(network: Network, grant: Grant, container_id: str, process_id:
             await route.brport("set", index=index, mode=1)
         with _socket_inside(namespace) as inside:
             async with _netlink(f"give {grant.address} to container {container_id}", inside) as route:
-                (index,) = await route.link_lookup(ifname=INSIDE)
+                index = next(iter(await route.link_lookup(ifname=INSIDE)), 0)
+                if not index:
+                    raise NetworkError(f"container {container_id} has no {INSIDE}: the kernel has not moved it there")
                 await route.addr("add", index=index, address=grant.address, prefixlen=network.addresses.prefixlen)
                 await route.link("set", index=index, state="up")
                 await route.route("add", dst="default", gateway=network.gateway)

@@ -18,6 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import pyroute2.iproute.linux  # noqa: F401  once, for all victims that speak netlink
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
@@ -29,7 +32,7 @@ from containerizer.messages import (  # noqa: E402
     Recover,
     Update,
 )
-from containerizer.spec import Limits  # noqa: E402
+from containerizer.spec import Limits, PortMapping  # noqa: E402
 
 
 def load(name: str) -> Any:
@@ -59,6 +62,8 @@ class Victim(harness.RealHarness):  # type: ignore[misc, name-defined, unused-ig
 
 
 def launch(victim: Any, container_id: str, **fields: Any) -> None:
+    if "ports" in fields:
+        fields["ports"] = msgspec.convert(fields["ports"], tuple[PortMapping, ...])
     victim.ask(Launch(spec=victim.spec(container_id, "echo ran > ran; exec sleep 600", **fields)), Launched)
 
 
@@ -107,9 +112,11 @@ def be_victim(order: dict[str, Any], report: int) -> None:
         crash_hook.install(before_act)
     victim._start()
     victim.attach()
+    if order["operation"] == "start":
+        victim.settle()
     if order["operation"] != "start":
         crash_hook.install(before_act)
-        OPERATIONS[order["operation"]](victim, order["container"])
+        OPERATIONS[order["operation"]](victim, order["container"], **order["fields"])
     sys.setprofile(None)
 
 

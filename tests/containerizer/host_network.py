@@ -42,6 +42,7 @@ class HostNetwork:
             raise_link(route, "lo")
             raise_link(route, CABLE, HOST)
         self.outside(raise_outside)
+        self._first = {name for _, name in socket.if_nameindex()}
 
     def outside(self, does: Callable[..., T], *arguments: Any) -> T:
         """What it returns when it is done outside; a socket that it makes stays there."""
@@ -51,6 +52,17 @@ class HostNetwork:
             return does(*arguments)
 
         return in_thread(work)
+
+    def interfaces(self) -> set[str]:
+        """Of the host, without those that it had to begin with."""
+        return {name for _, name in socket.if_nameindex()} - self._first
+
+    def left(self, machine: Any) -> list[str]:
+        """What there should not be when no container has a network of its own."""
+        found = [f"interface {name}" for name in sorted(self.interfaces())]
+        found += [f"filter {line}" for line in tables().splitlines() if "kaon" in line]
+        grants = Path(machine.runtime_directory).with_name("run-work") / ".networks"
+        return [*found, *([f"grants {grants}"] if grants.exists() else [])]
 
     def close(self) -> None:
         linux.set_namespaces(self._own, linux.CLONE_NEWNET)
@@ -109,20 +121,6 @@ def raise_link(route: Any, name: str, address: str = "") -> None:
 # What there is --------------------------------------------------------------------------------------------------------
 
 
-def interfaces() -> set[str]:
-    """Of the host, without those that it had to begin with."""
-    with IPRoute() as route:
-        # Tunnel interfaces of the kernel's come with every network.
-        names = {
-            link.get("ifname") for link in route.link("dump") if not link.get("ifname").endswith("0") or is_own(link)
-        }
-    return names - {"lo", CABLE}
-
-
-def is_own(link: Any) -> bool:
-    return link.get(("linkinfo", "kind")) in {"bridge", "veth", "dummy"}
-
-
 def tables() -> str:
     return subprocess.run(["/usr/sbin/nft", "list", "tables"], check=True, capture_output=True, text=True).stdout
 
@@ -130,14 +128,6 @@ def tables() -> str:
 def ports_of(protocol: str, bridge: str = "kaon0") -> str:
     command = ["/usr/sbin/nft", "list", "map", "ip", f"kaon-{bridge}", f"{protocol}_ports"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def networks_left(machine: Any) -> list[str]:
-    """What there should not be when no container has a network of its own."""
-    found = [f"interface {name}" for name in sorted(interfaces())]
-    found += [f"filter {line}" for line in tables().splitlines() if "kaon" in line]
-    grants = Path(machine.runtime_directory).with_name("run-work") / ".networks"
-    return [*found, *([f"grants {grants}"] if grants.exists() else [])]
 
 
 # Conversations --------------------------------------------------------------------------------------------------------

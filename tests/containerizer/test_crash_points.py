@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +32,7 @@ from containerizer.messages import (
     Updated,
 )
 from containerizer.spec import Limits, Rlimit
+from tests.containerizer.victims import Victims
 
 Real = Callable[..., Any]
 Left = Callable[[Any], list[str]]
@@ -42,36 +41,6 @@ HERE = Path(__file__).parent
 
 ISOLATION = ["plain", pytest.param("auto", marks=pytest.mark.root)]
 ON_CGROUPS = [*ISOLATION, pytest.param("auto", marks=[pytest.mark.root, pytest.mark.cgroup2], id="cgroups")]
-
-
-class Victims:
-    """Makes containerizers that are killed; see `crash_victim.py`."""
-
-    def __init__(self, machine: Any) -> None:
-        self._machine = machine
-        self._program = subprocess.Popen(
-            [sys.executable, HERE / "crash_victim.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def kill_at(self, at: int, operation: str, container_id: str = "") -> str | None:
-        """Have one do `operation` and die before its act number `at`; returns the act, None when there is no such."""
-        order = {
-            "directory": str(self._machine.directory),
-            "isolation": self._machine.isolation,
-            "operation": operation,
-            "container": container_id,
-            "at": at,
-        }
-        assert self._program.stdin is not None
-        assert self._program.stdout is not None
-        self._program.stdin.write(json.dumps(order) + "\n")
-        self._program.stdin.flush()
-        said = json.loads(self._program.stdout.readline())
-        assert said["status"] == (-signal.SIGKILL if said["act"] else 0), said
-        return str(said["act"]) if said["act"] else None
-
-    def close(self) -> None:
-        self._program.communicate()
 
 
 @pytest.fixture(params=ON_CGROUPS)
