@@ -78,12 +78,8 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @pytest.fixture
 def network() -> Iterator[Any]:
-    """A network in place of this machine's; the module with what can be asked of it is `wires`."""
-    with _load("host_network").host_network() as made:
+    """A network in place of this machine's: a `HostNetwork`."""
+    from tests.containerizer.host_network import host_network  # with pyroute2, which few tests need
+
+    with host_network() as made:
         yield made
-
-
-@pytest.fixture
-def wires() -> Any:
-    """The module of the fixture `network`."""
-    return _load("host_network")

@@ -128,23 +128,3 @@ def tables() -> str:
 def ports_of(protocol: str, bridge: str = "kaon0") -> str:
     command = ["/usr/sbin/nft", "list", "map", "ip", f"kaon-{bridge}", f"{protocol}_ports"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-# Conversations --------------------------------------------------------------------------------------------------------
-
-
-def ask_tcp(address: str, port: int) -> str:
-    """All that a server there says."""
-    with socket.create_connection((address, port), 10) as connection:
-        said = b""
-        while piece := connection.recv(4096):
-            said += piece
-    return said.decode()
-
-
-def ask_udp(address: str, port: int, text: str = "hello") -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
-        made.settimeout(10)
-        made.connect((address, port))
-        made.send(text.encode())
-        return made.recv(4096).decode()

@@ -25,6 +25,7 @@ from containerizer.networks import nat
 from containerizer.plan import LaunchPlan
 from containerizer.spec import PortMapping
 from runtime.errors import ConfigurationError
+from tests.containerizer.conversations import ask_tcp
 from tests.containerizer.victims import Victims
 
 pytestmark = pytest.mark.root
@@ -85,13 +86,13 @@ def nft(*words: str) -> str:
 # Restarts -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_network_outlives_its_containerizer(machine: Any, network: Any, wires: Any, left: Left) -> None:
+def test_a_network_outlives_its_containerizer(machine: Any, network: Any, left: Left) -> None:
     serve(machine, "c1")
     machine.restart()
     machine.attach()
     machine.recover(("c1",))
     machine.settle()
-    assert wires.ask_tcp("127.0.0.1", 8080) == "c1"
+    assert ask_tcp("127.0.0.1", 8080) == "c1"
     refused = machine.ask(Launch(spec=machine.spec("c2", "true", **CONNECTED)), LaunchFailed)
     assert refused.message == "host port 8080/tcp is taken: it leads to container c1"
     assert machine.run("c3", "echo $MESOS_CONTAINER_IP", network="bridge").exit_code == 0
@@ -118,9 +119,7 @@ def test_what_has_ended_meanwhile_is_cleaned_up(machine: Any, network: Any, left
     assert network.left(machine) == []
 
 
-def test_other_flags_are_refused_while_somebody_is_connected_by_the_old_ones(
-    machine: Any, network: Any, wires: Any
-) -> None:
+def test_other_flags_are_refused_while_somebody_is_connected_by_the_old_ones(machine: Any, network: Any) -> None:
     serve(machine, "c1")
     machine.forget()
     machine.config = {"network_subnet": "10.9.8.0/24"}
@@ -128,11 +127,11 @@ def test_other_flags_are_refused_while_somebody_is_connected_by_the_old_ones(
         machine.revive()
     machine.config = {}
     assert revive(machine, "c1").alive == ("c1",)
-    assert wires.ask_tcp("127.0.0.1", 8080) == "c1"
+    assert ask_tcp("127.0.0.1", 8080) == "c1"
 
 
 @pytest.mark.parametrize("flags", [{"network_subnet": "10.9.8.0/24"}, {"network_bridge": "kaon1"}], ids=list)
-def test_other_flags_hold_when_nobody_is(machine: Any, network: Any, wires: Any, flags: dict[str, str]) -> None:
+def test_other_flags_hold_when_nobody_is(machine: Any, network: Any, flags: dict[str, str]) -> None:
     serve(machine, "c1")
     pid = machine.state.containers["c1"].process.pid
     machine.forget()
@@ -141,14 +140,14 @@ def test_other_flags_hold_when_nobody_is(machine: Any, network: Any, wires: Any,
     machine.config = flags
     answer = revive(machine, "c1")
     serve(machine, "c2", ports=(msgspec.structs.replace(PORT, host_port=8081),))
-    assert wires.ask_tcp("127.0.0.1", 8081) == "c2"
+    assert ask_tcp("127.0.0.1", 8081) == "c2"
     machine.destroy("c2")
     machine.collect("c2")
     end(machine, answer, "c1")
     assert network.left(machine) == []
 
 
-def test_what_is_no_containers_any_more_goes(machine: Any, network: Any, wires: Any) -> None:
+def test_what_is_no_containers_any_more_goes(machine: Any, network: Any) -> None:
     """A record that somebody has removed, and a cable and a port that are in no record."""
     serve(machine, "kept")
     other = (msgspec.structs.replace(PORT, host_port=8081),)
@@ -166,22 +165,22 @@ def test_what_is_no_containers_any_more_goes(machine: Any, network: Any, wires: 
     machine.settle()
     assert nft("list", "map", "ip", "kaon-kaon0", "tcp_ports").count("172.31.240") == 1
     assert len(network.interfaces()) == 2, "the bridge, and the cable of the one that is kept"
-    assert wires.ask_tcp("127.0.0.1", 8080) == "kept"
+    assert ask_tcp("127.0.0.1", 8080) == "kept"
     serve(machine, "next", ports=other)
-    assert wires.ask_tcp("127.0.0.1", 8081) == "next"
+    assert ask_tcp("127.0.0.1", 8081) == "next"
 
 
 # An administrator's hand ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("then", ["launch", "restart", "end"])
-def test_rules_that_were_flushed_come_back(machine: Any, network: Any, wires: Any, then: str) -> None:
+def test_rules_that_were_flushed_come_back(machine: Any, network: Any, then: str) -> None:
     serve(machine, "c1")
     serve(machine, "c2", ports=(msgspec.structs.replace(PORT, host_port=8081),))
     nft("flush", "ruleset")
     if then == "launch":
         serve(machine, "c3", ports=(msgspec.structs.replace(PORT, host_port=8082),))
-        assert wires.ask_tcp("127.0.0.1", 8082) == "c3"
+        assert ask_tcp("127.0.0.1", 8082) == "c3"
     elif then == "restart":
         machine.restart()
         machine.attach()
@@ -189,16 +188,16 @@ def test_rules_that_were_flushed_come_back(machine: Any, network: Any, wires: An
         machine.settle()
     else:
         machine.destroy("c2")
-    assert wires.ask_tcp("127.0.0.1", 8080) == "c1"
+    assert ask_tcp("127.0.0.1", 8080) == "c1"
 
 
-def test_a_bridge_that_was_removed_comes_back(machine: Any, network: Any, wires: Any) -> None:
+def test_a_bridge_that_was_removed_comes_back(machine: Any, network: Any) -> None:
     serve(machine, "c1")
     with IPRoute() as route:
         route.link("del", index=socket.if_nametoindex("kaon0"))
     serve(machine, "c2", ports=(msgspec.structs.replace(PORT, host_port=8081),))
-    assert wires.ask_tcp("127.0.0.1", 8080) == "c1"
-    assert wires.ask_tcp("127.0.0.1", 8081) == "c2"
+    assert ask_tcp("127.0.0.1", 8080) == "c1"
+    assert ask_tcp("127.0.0.1", 8081) == "c2"
 
 
 def test_a_bridge_that_was_removed_for_good(machine: Any, network: Any) -> None:
@@ -360,7 +359,7 @@ def test_containerizer_killed_at_each_act_of_a_destroy(
 
 
 def test_containerizer_killed_at_each_act_of_its_start(
-    machine: Any, network: Any, wires: Any, victims: Victims, left: Left
+    machine: Any, network: Any, victims: Victims, left: Left
 ) -> None:
     """With one that goes on, and one of which only its network is left."""
     serve(machine, "runs")
@@ -374,7 +373,7 @@ def test_containerizer_killed_at_each_act_of_its_start(
         answer = revive(machine, "runs")
         assert answer.alive == ("runs",), f"killed before act {at}, {act}"
         machine.settle()
-        assert wires.ask_tcp("127.0.0.1", 8080) == "runs", f"killed before act {at}, {act}"
+        assert ask_tcp("127.0.0.1", 8080) == "runs", f"killed before act {at}, {act}"
         assert len(network.interfaces()) == 2
         if act is None:
             break
