@@ -80,6 +80,9 @@ class BridgeNetwork(Isolator):
             raise Unsupported("network/bridge needs namespaces/net: name it in --isolation, too")
         grants = self._read_grants(container.directory.parent)
         async with self._turn:
+            if not self._stands:
+                # Before there is anything that only `nft` could take away again.
+                await nat.change(nat.whole_table(self._network, ()), grants.parent, nat.CHECK)
             grant = grants.add(container.id, self._network, spec.ports)
             own = grants.of_bridge(grant.bridge)
             if not await self._stand(grants):

@@ -71,7 +71,7 @@ def _index_of(name: str) -> int:
 @contextlib.asynccontextmanager
 async def _netlink(doing: str, use_socket: socket.socket | None = None) -> AsyncIterator[Any]:
     """A netlink socket; the kernel's errors become :class:`NetworkError` with what was being done."""
-    # Half a second of imports, which must not hold up the turns.
+    # A quarter of a second of imports, which must not hold up the turns.
     module = await asyncio.to_thread(importlib.import_module, f"{_LIBRARY}.iproute.linux")
     exceptions = importlib.import_module(f"{_LIBRARY}.netlink.exceptions")
     try:

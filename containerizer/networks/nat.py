@@ -31,6 +31,8 @@ PROGRAM: Final = "nft"
 PROGRAM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where it is looked for: a daemon's own PATH may leave out what only root runs."""
 
+CHECK: Final = "--check"
+
 TIMEOUT_SECONDS: Final = 30.0
 """For one transaction, which takes a hundredth of a second."""
 
@@ -117,9 +119,10 @@ def removed_ports(grant: Grant) -> str:
     )
 
 
-async def change(text: str, directory: Path) -> None:
+async def change(text: str, directory: Path, *options: str) -> None:
     """Have `nft` do what a text says, all of it or nothing.
 
+    options    of `nft`: `CHECK` to have the kernel look at the text, and change nothing
     directory  of this containerizer: locked by `nft` itself until it ends, so that what a containerizer had begun when
                it was killed comes before what its successor does
     Raises :class:`NetworkError` with what `nft` says.
@@ -136,7 +139,7 @@ async def change(text: str, directory: Path) -> None:
         os.lseek(file, 0, os.SEEK_SET)
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await _take(lock)
-            await _run(file, lock)
+            await _run(file, lock, options)
     except TimeoutError:
         raise NetworkError(f"nft has not ended after {TIMEOUT_SECONDS:.0f} s") from None
     finally:
@@ -154,12 +157,12 @@ async def _take(lock: int) -> None:
             return
 
 
-async def _run(file: int, lock: int) -> None:
+async def _run(file: int, lock: int, options: tuple[str, ...]) -> None:
     program = find_program()
     if not program:
         raise NetworkError(f"{PROGRAM} is not installed any more: install Debian's package nftables")
     process = await asyncio.create_subprocess_exec(
-        *(program, "-f", "-"),
+        *(program, *options, "-f", "-"),
         stdin=file,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from containerizer.messages import Launch, Launched
 from containerizer.spec import Namespace, PortMapping, Root, RootKind
 from tests.containerizer.conversations import HARDWARE, SERVE, ask_inside, ask_tcp, ask_udp, mapped, python, serve
 from tests.containerizer.host_network import HOST, OUTSIDE
@@ -177,3 +178,30 @@ def test_protocols_have_ports_of_their_own(machine: Any) -> None:
     assert ask_udp("127.0.0.1", 5300) == "c1 172.31.240.1"
     with pytest.raises(ConnectionRefusedError):
         ask_tcp("127.0.0.1", 5300)
+
+
+def test_fifty_at_once(machine: Any, network: Any, left: Callable[[Any], list[str]]) -> None:
+    """Each has an address of its own, and a port; some are asked, all are gone without a trace."""
+    ids = [f"c{number}" for number in range(50)]
+    numbers = [
+        machine.begin(
+            Launch(
+                spec=machine.spec(
+                    one, argv=python(SERVE, one, "80"), network="bridge", ports=mapped((8000 + number, 80))
+                )
+            )
+        )
+        for number, one in enumerate(ids)
+    ]
+    for number in numbers:
+        assert isinstance(machine.answer(number), Launched)
+    for one in ids:
+        machine.await_output(one, "serves at")
+    assert len({machine.output(one) for one in ids}) == 50
+    assert ask_tcp("127.0.0.1", 8000) == "c0 172.31.240.1"
+    assert ask_udp(HOST, 8049) == f"c49 {HOST}"
+    machine.destroy_all(ids)
+    for one in ids:
+        machine.collect(one)
+    assert left(machine) == []
+    assert network.left(machine) == []

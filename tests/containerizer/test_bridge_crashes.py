@@ -275,10 +275,10 @@ def fail_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
         wrap(name)
     real_change = nat.change
 
-    async def change(text: str, directory: Path) -> None:
+    async def change(text: str, directory: Path, *options: str) -> None:
         if count("nft"):
             raise NetworkError("nft: injected")
-        await real_change(text, directory)
+        await real_change(text, directory, *options)
 
     monkeypatch.setattr(nat, "change", change)
     return arm

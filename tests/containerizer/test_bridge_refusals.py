@@ -137,11 +137,11 @@ def test_without_nft(network: Any, real: Real, monkeypatch: pytest.MonkeyPatch) 
         choose(survey(), ["auto", "network/bridge"])
 
 
-def test_when_nft_is_removed_later(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_nft_is_removed_later(machine: Any, network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("containerizer.networks.nat.PROGRAM_PATH", "/nonexistent")
-    monkeypatch.setattr("containerizer.lifecycle.CLEANUP_SECONDS", 0.0)
     failed = machine.ask(Launch(spec=machine.spec("c1", "true", network="bridge")), LaunchFailed)
     assert "nft is not installed any more" in failed.message
+    assert network.left(machine) == []
 
 
 def test_without_a_network_namespace(network: Any, real: Real) -> None:
