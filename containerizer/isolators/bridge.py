@@ -19,11 +19,11 @@ from containerizer.host import Host
 from containerizer.isolator import Container, Isolator
 from containerizer.isolators.namespaces import NetNamespace
 from containerizer.messages import Missing
-from containerizer.networks import Grant, host_end, links, nat
+from containerizer.networks import Grant, flows, host_end, links, nat
 from containerizer.networks.grants import Grants
 from containerizer.networks.resolvers import CONFIGURATION, HOSTS, find_resolvers, hosts_file
 from containerizer.plan import LaunchPlan
-from containerizer.spec import BRIDGE, ContainerSpec, Namespace
+from containerizer.spec import BRIDGE, ContainerSpec, Namespace, PortMapping
 from runtime.errors import ConfigurationError
 
 _log = logging.getLogger(__name__)
@@ -87,6 +87,7 @@ class BridgeNetwork(Isolator):
             own = grants.of_bridge(grant.bridge)
             if not await self._stand(grants):
                 await self._change(nat.added_ports(grant), own, grants.parent)
+            await self._forget(spec.ports)
         plan.environment[ADDRESS_VARIABLE] = grant.address
         self._show_names(container, plan, grant.address)
 
@@ -129,16 +130,17 @@ class BridgeNetwork(Isolator):
     async def _release(self, container_id: str, grants: Grants) -> None:
         grant = grants.get(container_id)
         bridge = grant.bridge if grant is not None else self._network.bridge
-        ours = self._stands or await links.is_ours(bridge, self._owner(grants))
-        if grant is not None:
-            if ours:
-                others = [one for one in grants.of_bridge(bridge) if one is not grant]
+        others = [one for one in grants.of_bridge(bridge) if one is not grant]
+        if self._stands or await links.is_ours(bridge, self._owner(grants)):
+            if grant is not None:
                 await links.disconnect([self._end(grant, grants)])
-                if others:
-                    await self._change(nat.removed_ports(grant), others, grants.parent)
-            grants.remove(container_id)
-        if ours and not grants.of_bridge(bridge) and (grant is not None or links.exists(bridge)):
-            await self._fall(bridge, grants)
+            if not others and (grant is not None or links.exists(bridge)):
+                await self._fall(bridge, grants)
+            elif grant is not None:
+                await self._change(nat.removed_ports(grant), others, grants.parent)
+            if grant is not None:
+                await self._forget(grant.ports)
+        grants.remove(container_id)
 
     def recover(self, container: Container) -> None:
         """It is connected as it was; the flags must not say otherwise."""
@@ -205,6 +207,13 @@ class BridgeNetwork(Isolator):
         except NetworkError as error:
             _log.warning("the table of %s is made anew: %s", self._network.bridge, error)
             await nat.change(nat.whole_table(self._network, wanted), directory)
+
+    async def _forget(self, ports: tuple[PortMapping, ...]) -> None:
+        """What the kernel remembers is none of the container's: without it everything works for who calls anew."""
+        try:
+            await flows.forget(ports)
+        except NetworkError as error:
+            _log.warning("datagrams of those who have sent some already may go astray: %s", error)
 
     def _read_grants(self, directory: Path) -> Grants:
         if self._grants is None:

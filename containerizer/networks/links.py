@@ -18,8 +18,9 @@ import importlib.util
 import ipaddress
 import os
 import socket
+import sys
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,18 +69,34 @@ def _index_of(name: str) -> int:
         return 0
 
 
+async def library(name: str) -> Any:
+    """A module of pyroute2."""
+    # The first time a quarter of a second of imports, which must not hold up the turns.
+    return sys.modules.get(f"{_LIBRARY}.{name}") or await asyncio.to_thread(
+        importlib.import_module, f"{_LIBRARY}.{name}"
+    )
+
+
 @contextlib.asynccontextmanager
-async def _netlink(doing: str, use_socket: socket.socket | None = None) -> AsyncIterator[Any]:
-    """A netlink socket; the kernel's errors become :class:`NetworkError` with what was being done."""
-    # A quarter of a second of imports, which must not hold up the turns.
-    module = await asyncio.to_thread(importlib.import_module, f"{_LIBRARY}.iproute.linux")
-    exceptions = importlib.import_module(f"{_LIBRARY}.netlink.exceptions")
+async def netlink(doing: str, kind: Callable[..., Any], **options: Any) -> AsyncIterator[Any]:
+    """A netlink socket of that class; the kernel's errors become :class:`NetworkError` with what was being done."""
+    exceptions = await library("netlink.exceptions")
+    made = kind(**options)
     try:
-        # No groups: what else changes on this host is of no interest.
-        async with module.AsyncIPRoute(groups=0, use_socket=use_socket) as route:
-            yield route
+        yield made
     except exceptions.NetlinkError as error:
         raise NetworkError(f"{doing}: {os.strerror(error.code)}") from None
+    finally:
+        made.close()
+
+
+@contextlib.asynccontextmanager
+async def _netlink(doing: str, use_socket: socket.socket | None = None) -> AsyncIterator[Any]:
+    """The same for interfaces, addresses and routes."""
+    module = await library("iproute.linux")
+    # No groups: what else changes on this host is of no interest.
+    async with netlink(doing, module.AsyncIPRoute, groups=0, use_socket=use_socket) as route:
+        yield route
 
 
 # The bridge -----------------------------------------------------------------------------------------------------------
@@ -323,7 +340,7 @@ async def _links(route: Any) -> list[Link]:
 
 async def _dump(method: Any) -> list[Any]:
     """A list, asked for again when it has changed meanwhile."""
-    interrupted = importlib.import_module(f"{_LIBRARY}.netlink.exceptions").NetlinkDumpInterrupted
+    interrupted = (await library("netlink.exceptions")).NetlinkDumpInterrupted
     for _ in range(_DUMPS):
         try:
             return [message async for message in await method("dump")]
@@ -334,7 +351,7 @@ async def _dump(method: Any) -> list[Any]:
 
 async def _delete(route: Any, index: int) -> None:
     """Remove an interface that may be gone already, with the network that its other end was in."""
-    error_type = importlib.import_module(f"{_LIBRARY}.netlink.exceptions").NetlinkError
+    error_type = (await library("netlink.exceptions")).NetlinkError
     try:
         if index:
             await route.link("del", index=index)

@@ -168,6 +168,31 @@ def test_ports_that_are_not_led_in_are_out_of_reach_from_outside(machine: Any, n
     assert "past the door" not in machine.output("c1")
 
 
+def test_who_keeps_sending_is_led_to_whoever_is_there(machine: Any, network: Any) -> None:
+    """Datagrams from one port to one port, before, between and after containers: the kernel sees one conversation."""
+
+    def open_client() -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.settimeout(10)
+        made.bind(("", 4000))
+        return made
+
+    def ask(client: socket.socket) -> str:
+        client.sendto(b"hello", (HOST, 5300))
+        return client.recv(100).decode()
+
+    with network.outside(open_client) as outside, open_client() as inside:
+        for client in (outside, inside):
+            client.sendto(b"anybody there?", (HOST, 5300))
+        for container_id in ("c1", "c2"):
+            serve(machine, container_id, (5300, 80))
+            assert ask(outside) == f"{container_id} {OUTSIDE}"
+            assert ask(inside) == f"{container_id} {HOST}"
+            machine.destroy(container_id)
+            for client in (outside, inside):
+                client.sendto(b"anybody there?", (HOST, 5300))
+
+
 def test_protocols_have_ports_of_their_own(machine: Any) -> None:
     ports = (
         PortMapping(host_port=5300, container_port=80, protocol="udp"),
