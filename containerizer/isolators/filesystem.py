@@ -52,6 +52,8 @@ LOCKED: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq
 SERVICES: Final = ("/run/containerd", "/run/crio", "/run/docker.sock", "/run/podman")
 """Ways to start containers that are not bound by anything here; covered where the host's tree is seen."""
 
+CGROUPS: Final = "/sys/fs/cgroup"
+
 NETWORK_FILES: Final = ("/etc/hosts", "/etc/resolv.conf")
 """Of the host, where its network is shared."""
 
@@ -77,7 +79,7 @@ class Filesystem(Isolator):
         stage = _stage(container)
         if not stage.is_dir():
             stage.mkdir(mode=0o711)
-        if container.spec.volumes or kind in {RootKind.DIRECTORY, RootKind.ARCHIVE}:
+        if container.spec.volumes or _has_own_sys(plan) or kind in {RootKind.DIRECTORY, RootKind.ARCHIVE}:
             container.directory.mkdir(mode=0o711, exist_ok=True)
         if kind in {RootKind.DIRECTORY, RootKind.ARCHIVE}:
             await self._own_root(container, plan)
@@ -101,6 +103,8 @@ class Filesystem(Isolator):
             plan.mounts.append(("bind", "", sandbox, "", sandbox, False))
             plan.mounts.append(("unlock", sandbox))
         plan.mounts.extend(("mask", path) for path in SERVICES)
+        if _has_own_sys(plan):
+            plan.mounts.extend(_own_sys(container, plan))
         plan.mounts.extend(_show(source, "", target) for source, target in plan.shown if source != target)
 
     async def _own_root(self, container: Container, plan: LaunchPlan) -> None:
@@ -118,7 +122,10 @@ class Filesystem(Isolator):
             plan.mounts.append(_overlay(source, container.directory, plan))
         if Namespace.PID not in plan.namespaces:
             plan.mounts.append(("bind", "", "/proc", plan.root, "/proc", False))
-        plan.mounts.append(("bind", "", "/sys", plan.root, "/sys", True))
+        if _has_own_sys(plan):
+            plan.mounts.extend(_own_sys(container, plan))
+        else:
+            plan.mounts.append(("bind", "", "/sys", plan.root, "/sys", True))
         shown = [*plan.shown]
         if Namespace.NET not in plan.namespaces:
             shown.extend((str(Path(path).resolve()), path) for path in NETWORK_FILES if Path(path).exists())
@@ -153,6 +160,24 @@ class MaskedPaths(Isolator):
                 plan.mounts.append(("lock", "/sys"))
             plan.mounts.extend(("lock", plan.inside(path)) for path in LOCKED)
             plan.mounts.extend(("mask", plan.inside(path)) for path in MASKED)
+
+
+def _has_own_sys(plan: LaunchPlan) -> bool:
+    """Whether it sees interfaces of its own in /sys: one shows those of the network that it was mounted in. In a user
+    namespace the kernel allows none beside the host's, of which parts are covered (`mount_too_revealing`)."""
+    return Namespace.NET in plan.namespaces and Namespace.USER not in plan.namespaces
+
+
+def _own_sys(container: Container, plan: LaunchPlan) -> Iterable[Step]:
+    """Steps that put it in place, with the host's cgroups, by which programs find out what they may use."""
+    built = container.directory / "sys"
+    built.mkdir(exist_ok=True)
+    flags = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+    yield ("mount", "sys", str(built), "sysfs", flags, None)
+    if Path(CGROUPS).is_dir():
+        yield ("bind", "", CGROUPS, str(built), CGROUPS.removeprefix("/sys"), True)
+    yield ("bind", "", str(built), plan.root, "/sys", True)
+    yield ("unmount", str(built), linux.MNT_DETACH)
 
 
 def _show(file: str, root: str, place: str) -> Step:

@@ -41,14 +41,6 @@ for word in sys.argv[1:]:
 """
 
 
-HARDWARE = """
-import fcntl, socket
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
-    print(fcntl.ioctl(made, 0x8927, b"eth0".ljust(40, b"\\0"))[18:24].hex(":"))
-"""
-"""Its Ethernet address (SIOCGIFHWADDR, `man 7 netdevice`)."""
-
-
 def python(program: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-I", "-S", "-c", program, *arguments)
 

@@ -133,6 +133,17 @@ def test_a_network_of_its_own_has_a_loopback(machine: Any) -> None:
     assert len(said.split()) == 2
 
 
+@pytest.mark.parametrize("own_root", [False, True], ids=["of the host", "of its own"])
+def test_a_network_of_its_own_is_what_sys_shows(machine: Any, rootfs: Root, own_root: bool) -> None:
+    fields: dict[str, Any] = {"root": rootfs} if own_root else {}
+    program = (
+        "count() { echo $#; }; ls /sys/class/net; count /sys/fs/cgroup/*; count /sys/firmware/*; "
+        f"count {machine.directory}/run-work/c1/sys/*; echo 0 > /sys/kernel/mm/ksm/run || echo refused"
+    )
+    said = say(machine, program, namespaces=ALL_BUT_USER, **fields).split()
+    assert said == ["lo", str(len(list(Path("/sys/fs/cgroup").glob("[!.]*")))), "1", "1", "refused"]
+
+
 def test_its_host_name_is_its_own(machine: Any) -> None:
     assert say(machine, "hostname", hostname="web-1") == "web-1\n"
     assert os.uname().nodename != "web-1"

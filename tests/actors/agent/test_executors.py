@@ -25,6 +25,7 @@ from actors.messages.tasks import (
     StatusUpdate,
     ToExecutor,
 )
+from allocator.resources import Resources
 from containerizer.messages import Update
 from tests.actors.agent.cluster import (
     AGENT_ID,
@@ -95,6 +96,18 @@ def test_container_grows_before_a_task_and_shrinks_before_its_end_is_told() -> N
         assert cluster.states("task-1") == []
     cluster.world.run(seconds=11)
     assert cluster.states("task-1") == [TaskState.FINISHED], "a containerizer that does not answer holds nothing up"
+
+
+def test_ports_come_with_a_task_and_go_with_it() -> None:
+    cluster, speaker = cluster_with_executor()
+    (container,) = cluster.containerizer.containers.values()
+    assert container.limits.port_ranges == ()
+    resources = Resources.parse("cpus:1;mem:64;ports:[31000-31001]")
+    cluster.run_task(msgspec.structs.replace(executor_task("task-2"), resources=resources), launch_executor=False)
+    cluster.world.run(seconds=0.1)
+    assert container.limits.port_ranges == ((31000, 31001),)
+    cluster.say(speaker, told("task-2", TaskState.FINISHED, "u1"))
+    assert container.limits.port_ranges == ()
 
 
 def test_updates_are_written_accepted_and_passed_on() -> None:
