@@ -114,7 +114,9 @@ class BridgeNetwork(Isolator):
         grant = grants.get(container.id) if grants is not None else None
         if grants is not None and grant is not None:
             end = self._end(grant, grants)
-            await links.connect(self._network, grant, end, container.id, container.process_id, container.start_time)
+            await asyncio.to_thread(
+                links.connect, self._network, grant, end, container.id, container.process_id, container.start_time
+            )
 
     async def cleanup(self, container: Container) -> None:
         """Ports, cable, and what stands of them in writing; the bridge with the last."""
@@ -131,9 +133,9 @@ class BridgeNetwork(Isolator):
         grant = grants.get(container_id)
         bridge = grant.bridge if grant is not None else self._network.bridge
         others = [one for one in grants.of_bridge(bridge) if one is not grant]
-        if self._stands or await links.is_ours(bridge, self._owner(grants)):
+        if self._stands or await asyncio.to_thread(links.is_ours, bridge, self._owner(grants)):
             if grant is not None:
-                await links.disconnect([self._end(grant, grants)])
+                await asyncio.to_thread(links.disconnect, [self._end(grant, grants)])
             if not others and (grant is not None or links.exists(bridge)):
                 await self._fall(bridge, grants)
             elif grant is not None:
@@ -171,7 +173,7 @@ class BridgeNetwork(Isolator):
                 bridge = self._network.bridge
                 if grants.of_bridge(bridge):
                     await self._stand(grants)
-                elif links.exists(bridge) and await links.is_ours(bridge, self._owner(grants)):
+                elif links.exists(bridge) and await asyncio.to_thread(links.is_ours, bridge, self._owner(grants)):
                     await self._fall(bridge, grants)
         except ContainerizerError as error:
             _log.warning("networks of containers could not be looked after: %s", error)
@@ -186,9 +188,10 @@ class BridgeNetwork(Isolator):
         """Make bridge and table with all that is granted, unless they are there; True when they were made."""
         if self._stands and links.exists(self._network.bridge):
             return False
-        await links.raise_bridge(self._network, self._owner(grants))
+        await asyncio.to_thread(links.raise_bridge, self._network, self._owner(grants))
         own = grants.of_bridge(self._network.bridge)
-        for name in await links.reconnect(self._network.bridge, {self._end(grant, grants) for grant in own}):
+        ends = {self._end(grant, grants) for grant in own}
+        for name in await asyncio.to_thread(links.reconnect, self._network.bridge, ends):
             _log.warning("%s was connected to %s, and is no container's: removed", name, self._network.bridge)
         await nat.change(nat.whole_table(self._network, own), grants.parent)
         self._stands = True
@@ -198,7 +201,7 @@ class BridgeNetwork(Isolator):
         """Take both away, the bridge last: where it is not, nothing else is."""
         self._stands = False
         await nat.change(nat.no_table(bridge), grants.parent)
-        await links.remove_bridge(bridge)
+        await asyncio.to_thread(links.remove_bridge, bridge)
 
     async def _change(self, text: str, wanted: list[Grant], directory: Path) -> None:
         """Change the maps; where somebody has removed them, make them anew, with what they should have then."""
@@ -211,7 +214,7 @@ class BridgeNetwork(Isolator):
     async def _forget(self, ports: tuple[PortMapping, ...]) -> None:
         """What the kernel remembers is none of the container's: without it everything works for who calls anew."""
         try:
-            await flows.forget(ports)
+            await asyncio.to_thread(flows.forget, ports)
         except NetworkError as error:
             _log.warning("datagrams of those who have sent some already may go astray: %s", error)
 

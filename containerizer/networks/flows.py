@@ -17,27 +17,29 @@ from containerizer.networks.links import library, netlink
 from containerizer.spec import PortMapping
 
 
-async def forget(ports: Iterable[PortMapping]) -> None:
-    """Have the kernel ask anew about conversations with these ports of the host. Raises :class:`NetworkError`."""
+def forget(ports: Iterable[PortMapping]) -> None:
+    """Have the kernel ask anew about conversations with these ports of the host. It blocks.
+
+    Raises :class:`NetworkError`.
+    """
     numbers = {mapping.host_port for mapping in ports if mapping.protocol == "udp"}
     if not numbers:
         return
-    module = await library("netlink.nfnetlink.nfctsocket")
-    async with netlink("forget conversations by UDP", module.AsyncNFCTSocket) as tracking:
+    module = library("netlink.nfnetlink.nfctsocket")
+    with netlink("forget conversations by UDP", module.NFCTSocket) as tracking:
         for number in sorted(numbers):
             wanted = module.NFCTAttrTuple(proto=socket.IPPROTO_UDP, dport=number)
             # Before Linux 5.8 the kernel lists everything, whatever is wanted.
-            found = [message async for message in await tracking.dump(tuple_orig=wanted)]
-            for message in found:
+            for message in list(tracking.dump(tuple_orig=wanted)):
                 first = module.NFCTAttrTuple.from_netlink(socket.AF_INET, message.get_attr("CTA_TUPLE_ORIG"))
                 if (first.proto, first.dport) == (socket.IPPROTO_UDP, number):
-                    await _delete(tracking, first)
+                    _delete(tracking, first)
 
 
-async def _delete(tracking: Any, first: Any) -> None:
-    exceptions = await library("netlink.exceptions")
+def _delete(tracking: Any, first: Any) -> None:
+    exceptions = library("netlink.exceptions")
     try:
-        await tracking.entry("del", tuple_orig=first)
+        tracking.entry("del", tuple_orig=first)
     except exceptions.NetlinkError as error:
         if error.code != errno.ENOENT:
             raise

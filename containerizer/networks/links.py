@@ -4,13 +4,15 @@ A cable is a pair of interfaces (`man 4 veth`): one end is a port of the bridge,
 network. It goes when either end does, so the end of a container takes it along; the host's end is removed all the same,
 because the kernel takes its time with a network that nobody is in any more.
 
-pyroute2 speaks netlink, on the event loop. It is imported when the first container asks for a network: nobody else pays
-for it. Its own way into other network namespaces forks, and is not used: see :func:`_socket_inside`.
+pyroute2 speaks netlink. It is imported when the first container asks for a network: nobody else pays for it. Its own
+way into other network namespaces forks, and is not used: see :func:`connect`.
+
+Everything here blocks, for the kernel does what it is asked within the call, and takes some hundredth of a second for
+an interface: callers give it a thread.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import importlib
@@ -18,9 +20,8 @@ import importlib.util
 import ipaddress
 import os
 import socket
-import sys
-import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,66 +70,62 @@ def _index_of(name: str) -> int:
         return 0
 
 
-async def library(name: str) -> Any:
+def library(name: str) -> Any:
     """A module of pyroute2."""
-    # The first time a quarter of a second of imports, which must not hold up the turns.
-    return sys.modules.get(f"{_LIBRARY}.{name}") or await asyncio.to_thread(
-        importlib.import_module, f"{_LIBRARY}.{name}"
-    )
+    return importlib.import_module(f"{_LIBRARY}.{name}")
 
 
-@contextlib.asynccontextmanager
-async def netlink(doing: str, kind: Callable[..., Any], **options: Any) -> AsyncIterator[Any]:
+@contextlib.contextmanager
+def netlink(doing: str, kind: Callable[..., Any]) -> Iterator[Any]:
     """A netlink socket of that class; the kernel's errors become :class:`NetworkError` with what was being done."""
-    exceptions = await library("netlink.exceptions")
-    made = kind(**options)
+    made = kind()
     try:
         yield made
-    except exceptions.NetlinkError as error:
+    except library("netlink.exceptions").NetlinkError as error:
         raise NetworkError(f"{doing}: {os.strerror(error.code)}") from None
     finally:
         made.close()
 
 
-@contextlib.asynccontextmanager
-async def _netlink(doing: str, use_socket: socket.socket | None = None) -> AsyncIterator[Any]:
+@contextlib.contextmanager
+def _netlink(doing: str) -> Iterator[Any]:
     """The same for interfaces, addresses and routes."""
-    module = await library("iproute.linux")
+    module = library("iproute.linux")
     # No groups: what else changes on this host is of no interest.
-    async with netlink(doing, module.AsyncIPRoute, groups=0, use_socket=use_socket) as route:
+    with netlink(doing, lambda: module.IPRoute(groups=0)) as route:
         yield route
 
 
 # The bridge -----------------------------------------------------------------------------------------------------------
 
 
-async def is_ours(bridge: str, owner: str) -> bool:
+def is_ours(bridge: str, owner: str) -> bool:
     """Whether there is no such interface, or it is the bridge of this containerizer: then all that goes with the name
     is ours to take away."""
-    async with _netlink(f"look at {bridge}") as route:
-        found = await _find(route, bridge)
+    with _netlink(f"look at {bridge}") as route:
+        found = _find(route, bridge)
     return found is None or _is_bridge_of(found, owner)
 
 
-async def raise_bridge(network: Network, owner: str) -> None:
+def raise_bridge(network: Network, owner: str) -> None:
     """Make the bridge, or what is missing of it.
 
     Raises :class:`ContainerizerError` when the name or the addresses are somebody else's.
     """
     name = network.bridge
-    async with _netlink(f"make the bridge {name}") as route:
-        found = await _find(route, name)
+    with _netlink(f"make the bridge {name}") as route:
+        found = _find(route, name)
         if found is not None and not _is_bridge_of(found, owner):
             if not _is_deserted(found):
                 raise ContainerizerError(_complaint(found))
-            await _remove(route, found)
+            _remove(route, found)
             found = None
         if found is None:
-            await _check_addresses(route, network)
-            await route.link("add", ifname=name, kind="bridge", address=owner_mark(owner))
+            _check_addresses(route, network)
+            route.link("add", ifname=name, kind="bridge", address=owner_mark(owner))
         index = _index_of(name)
-        await route.link("set", index=index, state="up", IFLA_IFALIAS=f"{_ALIAS}{owner}")
-        await _set_address(route, index, network)
+        route.link("set", index=index, state="up", IFLA_IFALIAS=f"{_ALIAS}{owner}")
+        _set_address(route, index, network)
     _set_sysctls(name)
 
 
@@ -154,9 +151,9 @@ def _complaint(link: Link) -> str:
     return f"{link.name} is a bridge that somebody else has made: {mend}, or remove it (ip link delete {link.name})"
 
 
-async def _check_addresses(route: Any, network: Network) -> None:
+def _check_addresses(route: Any, network: Network) -> None:
     """A subnet that this host is connected to already would be cut in two."""
-    for message in await _dump(route.addr):
+    for message in _dump(route.addr):
         address = message.get("address")
         if message["family"] != socket.AF_INET or not address:
             continue
@@ -169,18 +166,18 @@ async def _check_addresses(route: Any, network: Network) -> None:
             )
 
 
-async def _set_address(route: Any, index: int, network: Network) -> None:
+def _set_address(route: Any, index: int, network: Network) -> None:
     """The first of the subnet, and no others: with other flags there were others."""
     wanted = (network.gateway, network.addresses.prefixlen)
     present = {
         (message.get("address"), message["prefixlen"])
-        for message in await _dump(route.addr)
+        for message in _dump(route.addr)
         if message["index"] == index and message["family"] == socket.AF_INET
     }
     for address, prefix in present - {wanted}:
-        await route.addr("del", index=index, address=address, prefixlen=prefix)
+        route.addr("del", index=index, address=address, prefixlen=prefix)
     if wanted not in present:
-        await route.addr("add", index=index, address=wanted[0], prefixlen=wanted[1])
+        route.addr("add", index=index, address=wanted[0], prefixlen=wanted[1])
 
 
 def _set_sysctls(bridge: str) -> None:
@@ -208,53 +205,47 @@ def _set_sysctls(bridge: str) -> None:
             raise NetworkError(f"{path} <- {value}: {error.strerror}") from None
 
 
-async def remove_bridge(bridge: str) -> None:
+def remove_bridge(bridge: str) -> None:
     """With all that is connected to it; no error if it is not there."""
-    async with _netlink(f"remove the bridge {bridge}") as route:
-        found = await _find(route, bridge)
+    with _netlink(f"remove the bridge {bridge}") as route:
+        found = _find(route, bridge)
         if found is not None:
-            await _remove(route, found)
+            _remove(route, found)
 
 
-async def _remove(route: Any, bridge: Link) -> None:
-    for link in await _links(route):
+def _remove(route: Any, bridge: Link) -> None:
+    for link in _links(route):
         if link.master == bridge.index:
-            await _delete(route, link.index)
-    await _delete(route, bridge.index)
+            _delete(route, link.index)
+    _delete(route, bridge.index)
 
 
 # Cables ---------------------------------------------------------------------------------------------------------------
 
 
-async def connect(
-    network: Network, grant: Grant, name: str, container_id: str, process_id: int, start_time: int
-) -> None:
+def connect(network: Network, grant: Grant, name: str, container_id: str, process_id: int, start_time: int) -> None:
     """Lay a cable from the bridge into the network of a process, which waits. name: of the host's end.
 
     Raises :class:`ContainerizerError`, also when the process is gone.
     """
     namespace = _open_network(process_id, start_time)
     try:
-        async with _netlink(f"connect container {container_id} to {network.bridge}") as route:
+        with _netlink(f"connect container {container_id} to {network.bridge}") as route:
             bridge = _index_of(network.bridge)
             if not bridge:
                 raise NetworkError(f"the bridge {network.bridge} has gone: somebody has removed it")
             # Its address says which one it is, so that neighbours that remember a predecessor are not led astray.
             hardware = hardware_address(b"\x4b" + ipaddress.IPv4Address(grant.address).packed)
             peer = {"ifname": INSIDE, "address": hardware, "net_ns_fd": namespace}
-            await route.link("add", ifname=name, kind="veth", state="up", master=bridge, peer=peer)
+            route.link("add", ifname=name, kind="veth", state="up", master=bridge, peer=peer)
             index = _index_of(name)
-            await route.link("set", index=index, IFLA_IFALIAS=f"{_ALIAS}{container_id}")
+            route.link("set", index=index, IFLA_IFALIAS=f"{_ALIAS}{container_id}")
             # A container that calls itself by a port of the host is answered through the port it has called by.
-            await route.brport("set", index=index, mode=1)
-        with _socket_inside(namespace) as inside:
-            async with _netlink(f"give {grant.address} to container {container_id}", inside) as route:
-                index = next(iter(await route.link_lookup(ifname=INSIDE)), 0)
-                if not index:
-                    raise NetworkError(f"container {container_id} has no {INSIDE}: the kernel has not moved it there")
-                await route.addr("add", index=index, address=grant.address, prefixlen=network.addresses.prefixlen)
-                await route.link("set", index=index, state="up")
-                await route.route("add", dst="default", gateway=network.gateway)
+            route.brport("set", index=index, mode=1)
+        # A thread can be in another network than its process. Nothing has to find the way back from there: this one
+        # ends with what it does.
+        with ThreadPoolExecutor(1, "inside") as inside:
+            inside.submit(_configure, namespace, network, grant, container_id).result()
     finally:
         os.close(namespace)
 
@@ -269,62 +260,53 @@ def _open_network(process_id: int, start_time: int) -> int:
     raise ContainerizerError("the container's init was killed before it was connected to its network")
 
 
-def _socket_inside(namespace: int) -> socket.socket:
-    """A netlink socket of another network, made by a thread that goes there and ends.
-
-    A socket stays in the network that it was made in, and a thread can be in another than its process. Nothing has to
-    find the way back: the thread has nothing else to do.
-    """
-    made: list[socket.socket] = []
-    failed: list[OSError] = []
-
-    def make() -> None:
-        try:
-            linux.set_namespaces(namespace, linux.CLONE_NEWNET)
-            made.append(socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0))
-        except OSError as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=make, name="network of a container")
-    thread.start()
-    thread.join()
-    if failed:
-        raise NetworkError(f"enter the container's network: {failed[0].strerror}")
-    return made[0]
+def _configure(namespace: int, network: Network, grant: Grant, container_id: str) -> None:
+    """Go to a network and give its end of the cable an address."""
+    try:
+        linux.set_namespaces(namespace, linux.CLONE_NEWNET)
+    except OSError as error:
+        raise NetworkError(f"enter the network of container {container_id}: {error.strerror}") from None
+    with _netlink(f"give {grant.address} to container {container_id}") as route:
+        index = _index_of(INSIDE)
+        if not index:
+            raise NetworkError(f"container {container_id} has no {INSIDE}: the kernel has not moved it there")
+        route.addr("add", index=index, address=grant.address, prefixlen=network.addresses.prefixlen)
+        route.link("set", index=index, state="up")
+        route.route("add", dst="default", gateway=network.gateway)
 
 
-async def disconnect(names: Iterable[str]) -> None:
+def disconnect(names: Iterable[str]) -> None:
     """Take cables away, by their ends on the host; no error for those that are not there."""
     present = [name for name in names if exists(name)]
     if present:
-        async with _netlink(f"remove {', '.join(present)}") as route:
+        with _netlink(f"remove {', '.join(present)}") as route:
             for name in present:
-                await _delete(route, _index_of(name))
+                _delete(route, _index_of(name))
 
 
-async def reconnect(bridge: str, names: set[str]) -> list[str]:
+def reconnect(bridge: str, names: set[str]) -> list[str]:
     """Have the bridge hold these cables, where they are there, and no others; returns those that were taken away."""
     strangers = []
-    async with _netlink(f"look after {bridge}") as route:
+    with _netlink(f"look after {bridge}") as route:
         index = _index_of(bridge)
-        for link in await _links(route):
+        for link in _links(route):
             if link.name in names and link.master != index:
-                await route.link("set", index=link.index, master=index)
-                await route.brport("set", index=link.index, mode=1)
+                route.link("set", index=link.index, master=index)
+                route.brport("set", index=link.index, mode=1)
             elif link.name not in names and link.master == index:
                 strangers.append(link.name)
-                await _delete(route, link.index)
+                _delete(route, link.index)
     return strangers
 
 
 # What the kernel says -------------------------------------------------------------------------------------------------
 
 
-async def _find(route: Any, name: str) -> Link | None:
-    return next((link for link in await _links(route) if link.name == name), None)
+def _find(route: Any, name: str) -> Link | None:
+    return next((link for link in _links(route) if link.name == name), None)
 
 
-async def _links(route: Any) -> list[Link]:
+def _links(route: Any) -> list[Link]:
     return [
         Link(
             index=message["index"],
@@ -334,27 +316,27 @@ async def _links(route: Any) -> list[Link]:
             alias=message.get("ifalias") or "",
             master=message.get("master") or 0,
         )
-        for message in await _dump(route.link)
+        for message in _dump(route.link)
     ]
 
 
-async def _dump(method: Any) -> list[Any]:
+def _dump(method: Any) -> list[Any]:
     """A list, asked for again when it has changed meanwhile."""
-    interrupted = (await library("netlink.exceptions")).NetlinkDumpInterrupted
+    interrupted = library("netlink.exceptions").NetlinkDumpInterrupted
     for _ in range(_DUMPS):
         try:
-            return [message async for message in await method("dump")]
+            return list(method("dump"))
         except interrupted:
             continue
     raise NetworkError("this host's interfaces change faster than they can be listed")
 
 
-async def _delete(route: Any, index: int) -> None:
+def _delete(route: Any, index: int) -> None:
     """Remove an interface that may be gone already, with the network that its other end was in."""
-    error_type = (await library("netlink.exceptions")).NetlinkError
+    error_type = library("netlink.exceptions").NetlinkError
     try:
         if index:
-            await route.link("del", index=index)
+            route.link("del", index=index)
     except error_type as error:
         if error.code != errno.ENODEV:
             raise

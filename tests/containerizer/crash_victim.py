@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -99,23 +100,25 @@ OPERATIONS: dict[str, Callable[..., None]] = {
 def be_victim(order: dict[str, Any], report: int) -> None:
     """Live until the act; returns if there is none of that number."""
     acts = 0
+    counted = False
 
     def before_act(name: str) -> None:
         nonlocal acts
-        acts += 1
-        if acts == order["at"]:
+        acts += counted
+        if counted and acts == order["at"]:
             os.write(report, name.encode())
             crash_hook.die()
 
     victim = Victim(order["directory"], order["isolation"])
-    if order["operation"] == "start":
-        crash_hook.install(before_act)
+    # Before there are threads: they keep what they begin with.
+    threading.setprofile(crash_hook.install(before_act))
+    counted = order["operation"] == "start"
     victim._start()
     victim.attach()
     if order["operation"] == "start":
         victim.settle()
     if order["operation"] != "start":
-        crash_hook.install(before_act)
+        counted = True
         OPERATIONS[order["operation"]](victim, order["container"], **order["fields"])
     sys.setprofile(None)
 
