@@ -14,6 +14,8 @@ import logging
 import os
 from pathlib import Path
 
+import msgspec
+
 from containerizer.errors import ContainerizerError, NetworkError, Unsupported
 from containerizer.host import Host
 from containerizer.isolator import Container, Isolator
@@ -86,7 +88,7 @@ class BridgeNetwork(Isolator):
             grant = grants.add(container.id, self._network, spec.ports)
             own = grants.of_bridge(grant.bridge)
             if not await self._stand(grants):
-                await self._change(nat.added_ports(grant), own, grants.parent)
+                await self._change(nat.added_ports(grant), grant.bridge, own, grants.parent)
             await self._forget(spec.ports)
         plan.environment[ADDRESS_VARIABLE] = grant.address
         self._show_names(container, plan, grant.address)
@@ -133,13 +135,14 @@ class BridgeNetwork(Isolator):
         grant = grants.get(container_id)
         bridge = grant.bridge if grant is not None else self._network.bridge
         others = [one for one in grants.of_bridge(bridge) if one is not grant]
-        if self._stands or await asyncio.to_thread(links.is_ours, bridge, self._owner(grants)):
+        stands = self._stands and bridge == self._network.bridge
+        if stands or await asyncio.to_thread(links.is_ours, bridge, self._owner(grants)):
             if grant is not None:
                 await asyncio.to_thread(links.disconnect, [self._end(grant, grants)])
             if not others and (grant is not None or links.exists(bridge)):
                 await self._fall(bridge, grants)
             elif grant is not None:
-                await self._change(nat.removed_ports(grant), others, grants.parent)
+                await self._change(nat.removed_ports(grant), bridge, others, grants.parent)
             if grant is not None:
                 await self._forget(grant.ports)
         grants.remove(container_id)
@@ -175,7 +178,7 @@ class BridgeNetwork(Isolator):
                     await self._stand(grants)
                 elif links.exists(bridge) and await asyncio.to_thread(links.is_ours, bridge, self._owner(grants)):
                     await self._fall(bridge, grants)
-        except ContainerizerError as error:
+        except (ContainerizerError, OSError) as error:
             _log.warning("networks of containers could not be looked after: %s", error)
 
     def close(self) -> None:
@@ -199,17 +202,18 @@ class BridgeNetwork(Isolator):
 
     async def _fall(self, bridge: str, grants: Grants) -> None:
         """Take both away, the bridge last: where it is not, nothing else is."""
-        self._stands = False
+        self._stands = self._stands and bridge != self._network.bridge
         await nat.change(nat.no_table(bridge), grants.parent)
         await asyncio.to_thread(links.remove_bridge, bridge)
 
-    async def _change(self, text: str, wanted: list[Grant], directory: Path) -> None:
+    async def _change(self, text: str, bridge: str, wanted: list[Grant], directory: Path) -> None:
         """Change the maps; where somebody has removed them, make them anew, with what they should have then."""
         try:
             await nat.change(text, directory)
         except NetworkError as error:
-            _log.warning("the table of %s is made anew: %s", self._network.bridge, error)
-            await nat.change(nat.whole_table(self._network, wanted), directory)
+            _log.warning("the table of %s is made anew: %s", bridge, error)
+            network = msgspec.structs.replace(self._network, bridge=bridge)
+            await nat.change(nat.whole_table(network, wanted), directory)
 
     async def _forget(self, ports: tuple[PortMapping, ...]) -> None:
         """What the kernel remembers is none of the container's: without it everything works for who calls anew."""

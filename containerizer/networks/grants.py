@@ -28,7 +28,10 @@ _KINDS: Final = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
 class Grants:
-    """All of one containerizer. parent: the directory that containers' directories are in."""
+    """All of one containerizer. parent: the directory that containers' directories are in.
+
+    Raises :class:`ContainerizerError` for a file that cannot be read.
+    """
 
     def __init__(self, parent: Path) -> None:
         self.parent = parent
@@ -37,10 +40,18 @@ class Grants:
         self._last = ""
         if self._directory.is_dir():
             for path in sorted(self._directory.iterdir()):
-                if path.name == _NEW:
+                text = path.read_bytes()
+                if path.name == _NEW or not text:
+                    # The machine ended before it was on the disk, and all containers with it.
                     path.unlink()
-                else:
-                    self._grants[path.name] = msgspec.json.decode(path.read_bytes(), type=Grant)
+                    continue
+                try:
+                    self._grants[path.name] = msgspec.json.decode(text, type=Grant)
+                except msgspec.MsgspecError as error:
+                    raise ContainerizerError(
+                        f"{path}: {error}. It was damaged, or written by another version: remove the file once "
+                        f"nothing of that container runs"
+                    ) from None
             self._remove_directory()
 
     def __iter__(self) -> Iterator[str]:

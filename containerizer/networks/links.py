@@ -188,14 +188,14 @@ def _set_sysctls(bridge: str) -> None:
     all rules.
     """
     wanted = {
+        "ipv4/ip_forward": "1",
         f"ipv4/conf/{bridge}/route_localnet": "1",
         f"ipv6/conf/{bridge}/disable_ipv6": "1",
-        "ipv4/ip_forward": "1",
     }
     for name, value in wanted.items():
         path = _SYSCTLS / name
         try:
-            # Writing ip_forward sets others back to their defaults, also where it changes nothing.
+            # A change of the first sets others back to their defaults: it comes first, and only if it is one.
             if path.read_text().strip() != value:
                 path.write_text(value)
         except FileNotFoundError:

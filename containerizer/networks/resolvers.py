@@ -39,8 +39,6 @@ def _is_loopback(server: str) -> bool:
 
 def hosts_file(address: str, hostname: str) -> str:
     """Text of an /etc/hosts: loopback, and the container by its name."""
-    return (
-        "127.0.0.1\tlocalhost\n"
-        "::1\tlocalhost ip6-localhost ip6-loopback\n"
-        f"{address}\t{hostname} {hostname.partition('.')[0]}\n"
-    )
+    short, dot, _ = hostname.partition(".")
+    names = f"{hostname} {short}" if dot else hostname
+    return f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{address}\t{names}\n"

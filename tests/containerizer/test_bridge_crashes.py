@@ -18,10 +18,11 @@ from pyroute2 import IPRoute
 from pyroute2.iproute.linux import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from containerizer.errors import NetworkError
+from containerizer.errors import ContainerizerError, NetworkError
 from containerizer.isolator import Container, Isolator
 from containerizer.messages import Launch, Launched, LaunchFailed, Recover, Recovered
-from containerizer.networks import nat
+from containerizer.networks import Network, nat
+from containerizer.networks.grants import Grants
 from containerizer.plan import LaunchPlan
 from containerizer.spec import PortMapping
 from runtime.errors import ConfigurationError
@@ -168,6 +169,18 @@ def test_what_is_no_containers_any_more_goes(machine: Any, network: Any) -> None
     assert ask_tcp("127.0.0.1", 8080) == "kept"
     serve(machine, "next", ports=other)
     assert ask_tcp("127.0.0.1", 8081) == "next"
+
+
+def test_records_that_a_crash_of_the_machine_has_emptied_are_none(tmp_path: Path) -> None:
+    grants = Grants(tmp_path)
+    kept = grants.add("kept", Network(), ())
+    (tmp_path / ".networks" / "empty").touch()
+    (tmp_path / ".networks" / ".new").write_text("half of")
+    again = Grants(tmp_path)
+    assert (list(again), again.get("kept")) == (["kept"], kept)
+    (tmp_path / ".networks" / "kept").write_text("half of")
+    with pytest.raises(ContainerizerError, match=r"kept: .*damaged.*remove the file once"):
+        Grants(tmp_path)
 
 
 # An administrator's hand ----------------------------------------------------------------------------------------------
