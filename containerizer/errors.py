@@ -34,5 +34,12 @@ class KernelError(ContainerizerError):
         self.number = number
 
 
+class NetworkError(ContainerizerError, OSError):
+    """The host's network could not be changed; the text says what was tried.
+
+    An `OSError` too: a cleanup that meets it is tried again (:mod:`containerizer.lifecycle`).
+    """
+
+
 class LauncherError(ContainerizerError):
     """The zygote could not start a container, or could not be reached."""

@@ -15,6 +15,7 @@ from containerizer import linux
 from containerizer.cgroups2.tree import Tree
 from containerizer.errors import InvalidSpec
 from containerizer.gpus import Found
+from containerizer.networks import Network
 from containerizer.plan import User
 from containerizer.projects import RANGE
 from containerizer.unprivileged import why_no_namespaces
@@ -32,6 +33,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     gpus     that may be granted
     projects first and last number for project quotas
     no_namespaces  why containers have none of their own; for others than root, who may not be let
+    network  for containers that ask for one of their own
     """
 
     kernel: str
@@ -45,6 +47,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     gpus: Found = NOT_LOOKED_FOR
     projects: tuple[int, int] = RANGE
     no_namespaces: str = "the containerizer is not root"
+    network: Network = Network()
 
     @property
     def has_namespaces(self) -> bool:
@@ -59,6 +62,7 @@ def survey(
     images_directory: str = "",
     gpus: Found = NOT_LOOKED_FOR,
     projects: tuple[int, int] = RANGE,
+    network: Network | None = None,
 ) -> Host:
     """Look at this machine."""
     root = os.geteuid() == 0
@@ -74,6 +78,7 @@ def survey(
         images_directory=images_directory,
         gpus=gpus,
         projects=projects,
+        network=network or Network(),
         cgroups=cgroups or Tree(reason="not looked for"),
     )
 

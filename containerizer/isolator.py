@@ -59,10 +59,12 @@ class Container(msgspec.Struct, kw_only=True):
 class Isolator:
     """Base of isolators: does nothing, demands nothing.
 
-    name  as ``--isolation`` has it; Mesos's names where Mesos has the isolator
+    name        as ``--isolation`` has it; Mesos's names where Mesos has the isolator
+    by_default  whether ``auto`` includes it where it can be had; else it is there only when it is named
     """
 
     name: ClassVar[str]
+    by_default: ClassVar[bool] = True
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -81,6 +83,12 @@ class Isolator:
     def wants(cls, spec: ContainerSpec) -> bool:
         """Whether it has anything to do for this container; if it has, and cannot work here, the agent is told."""
         return True
+
+    @classmethod
+    def demanded(cls, spec: ContainerSpec) -> str:
+        """What this spec cannot do without and only this isolator provides, as the first half of a sentence that says
+        that this agent has none; empty for nothing. Without the isolator such a container is refused."""
+        return ""
 
     def reaches(self, container: Container) -> bool:
         """Whether it can do its part for this container, whose sandbox exists; if not, the agent is told."""
@@ -117,6 +125,12 @@ class Isolator:
 
     def recover(self, container: Container) -> None:
         """The container runs, and this isolator's process is a new one."""
+
+    def destroy_strangers(self, directory: Path, known: set[str]) -> None:
+        """A containerizer was started: end and take away what belongs to no container that there is a record of.
+
+        directory  that those of containers are in; known: ids that there are records of
+        """
 
     def close(self) -> None:
         """The containerizer ends; containers may go on."""

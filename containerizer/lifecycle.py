@@ -20,8 +20,7 @@ from containerizer import held
 from containerizer.errors import ContainerizerError, Unsupported
 from containerizer.host import Host, find_user
 from containerizer.isolator import Container, Isolator, Report
-from containerizer.isolators import wanted
-from containerizer.isolators.gpu import NvidiaGpus
+from containerizer.isolators import KNOWN, wanted
 from containerizer.launcher import Launcher
 from containerizer.messages import ContainerUsage, Limitation, Missing
 from containerizer.plan import LaunchPlan
@@ -46,12 +45,6 @@ KILL_ROUND_SECONDS: Final = 0.05
 
 CLEANUP_SECONDS: Final = 60.0
 """For which a cleanup is tried again (Mesos: `cgroups_destroy_timeout`)."""
-
-
-_NOT_YET: Final = {
-    "ports": "ports of the host are not led into containers",
-}
-"""What a spec can ask for and no isolator provides: asking is an error, not something to ignore."""
 
 
 class Running(msgspec.Struct):
@@ -148,14 +141,12 @@ class Lifecycle:
         return (*lacking, *here)
 
     def _check_supported(self, spec: ContainerSpec) -> None:
-        for field, text in _NOT_YET.items():
-            if getattr(spec, field):
-                raise Unsupported(f"{text}: leave {field} out of the spec")
         names = {isolator.name for isolator in self._isolators}
-        if spec.gpus and NvidiaGpus.name not in names:
-            lack = NvidiaGpus.probe(self._host)
-            why = lack.reason if lack is not None else f"start it with --isolation={NvidiaGpus.name}"
-            raise Unsupported(f"gpus is {spec.gpus}, and this agent grants none: {why}")
+        for cls in KNOWN:
+            demand = cls.demanded(spec)
+            if demand and cls.name not in names:
+                lack = cls.probe(self._host) or Missing(what=cls.name, reason=f"start it with --isolation={cls.name}")
+                raise Unsupported(f"{demand}: {lack.reason}{f'; {lack.mend}' if lack.mend else ''}")
         for namespace in spec.namespaces or ():
             if f"namespaces/{namespace.value}" not in names:
                 raise Unsupported(

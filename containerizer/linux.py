@@ -260,13 +260,12 @@ def set_name(name: str) -> None:
     check(_prctl(_PR_SET_NAME, ctypes.addressof(_name)), f"prctl(PR_SET_NAME, {name!r})")
 
 
-def bpf(command: int, attributes: bytes) -> int:
-    """The `bpf` call with its attributes as bytes; returns its result, a descriptor for most commands."""
-    buffer = ctypes.create_string_buffer(attributes, len(attributes))
+def bpf(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
+    """The `bpf` call; returns its result, a descriptor for most commands. What it answers is in `attributes` then."""
     number = _SYS_BPF.get(os.uname().machine)
     if number is None:
         raise OSError(errno.ENOSYS, "the number of this call is not known on this architecture", f"bpf({command})")
-    return check(_syscall(number, command, buffer, len(attributes)), f"bpf({command})")
+    return check(_syscall(number, command, attributes, len(attributes)), f"bpf({command})")
 
 
 def control_quota(descriptor: int, command: int, number: int, data: bytes) -> bytes:

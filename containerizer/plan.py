@@ -54,7 +54,7 @@ class LaunchPlan(msgspec.Struct, kw_only=True):
     privileges   given up, in order: the last one takes the right to do the others
     last_steps   by the command's process alone: limits that must not bind the init
     devices      beyond those that all have: name below /dev, major and minor number
-    shown        files of the host that a root of its own is given, read-only: path on the host and inside
+    shown        files of the host that are put in the place of its own, read-only: path on the host and inside
     waits        the init carries it out when the containerizer says so; else as soon as it has written down who it is
     inspectable  the init's descriptors may be copied by its own user: there is no root to do it
     capabilities that the container's user has; None for what the kernel gives it

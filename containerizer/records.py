@@ -92,6 +92,11 @@ class Records:
         self._containers.mkdir(mode=0o700, exist_ok=True)
         self._work.mkdir(mode=0o711, exist_ok=True)
 
+    @property
+    def directory(self) -> Path:
+        """That those for the files of isolators are in."""
+        return self._work
+
     def work_directory(self, container_id: str) -> Path:
         """For the files of isolators; made by those that need it, removed with the container."""
         return self._work / container_id

@@ -79,6 +79,8 @@ class Limits(Record, frozen=True, kw_only=True):
     disk_bytes      size of the sandbox's files
     cpuset_cpus, cpuset_memory_nodes  lists as the kernel writes them (``0-3,8``); empty for all
     hugetlb_bytes   pairs of page size as the kernel names it (``2MB``) and bytes
+    port_ranges     first and last port, of those that may be bound on the host's network, both protocols alike; where
+                    the isolator `network/ports` is
     """
 
     cpus: float | None = None
@@ -96,6 +98,7 @@ class Limits(Record, frozen=True, kw_only=True):
     cpuset_cpus: str = ""
     cpuset_memory_nodes: str = ""
     hugetlb_bytes: tuple[tuple[str, int], ...] = ()
+    port_ranges: tuple[tuple[int, int], ...] | None = None
 
     @property
     def memory_hard_bytes(self) -> int | None:
@@ -147,6 +150,10 @@ class PortMapping(Record, frozen=True, kw_only=True):
     protocol: str = "tcp"
 
 
+BRIDGE: Final = "bridge"
+"""A network of a container's own, connected by a bridge."""
+
+
 class RootKind(enum.Enum):
     """What a container sees as ``/``."""
 
@@ -192,14 +199,16 @@ class ContainerSpec(Record, frozen=True, kw_only=True):
     namespaces    of its own; None leaves the choice to the containerizer's isolation. Where the host cannot make one
                   that is listed here, the launch is refused
     root, volumes, rlimits, limits   see their types
-    ports         led into a network of its own; no isolator provides it: refused
+    network       empty for the host's, or for nothing but a loopback where `namespaces` has ``net``; ``bridge`` for one
+                  of its own, with an address, behind a bridge of the host's. A nested container has its parent's
+    ports         of the host, led into a network of its own: with ``bridge``
     capabilities  Linux capabilities it may ever have (``CAP_NET_BIND_SERVICE``, ...); None for the isolation's default
     no_new_privileges  set-uid programs gain nothing
     seccomp       path of a profile in Docker's JSON form, ``default`` for ours, ``unconfined`` for none, empty for the
                   isolation's choice
     hostname      with a UTS namespace; empty for the container id's last part
     shm_bytes     size of /dev/shm with an IPC namespace
-    gpus          how many; no isolator provides them: refused
+    gpus          how many; whole ones
     shares_limits nested only: counted in its parent's limits (Mesos: `share_cgroups`)
     debug         nested only: joins its parent's namespaces and sees what the parent sees
     kill_grace_seconds  between SIGTERM and SIGKILL when it is destroyed gracefully
@@ -224,6 +233,7 @@ class ContainerSpec(Record, frozen=True, kw_only=True):
     namespaces: tuple[Namespace, ...] | None = None
     root: Root = Root()
     volumes: tuple[Volume, ...] = ()
+    network: str = ""
     ports: tuple[PortMapping, ...] = ()
     rlimits: tuple[Rlimit, ...] = ()
     limits: Limits = Limits()
@@ -271,11 +281,27 @@ def validate(spec: ContainerSpec) -> None:
     if spec.stdin and (spec.tty or spec.interactive):
         raise InvalidSpec(f"stdin is {spec.stdin!r}: it must be empty together with tty or interactive")
     validate_window(spec.rows, spec.columns)
+    _validate_network(spec)
+
+
+def _validate_network(spec: ContainerSpec) -> None:
+    if spec.network not in {"", BRIDGE}:
+        raise InvalidSpec(f"network is {spec.network!r}: it must be {BRIDGE!r}, or empty")
+    if spec.parent and (spec.network or spec.ports):
+        raise InvalidSpec(f"network and ports: a nested container has those of its parent: give them to {spec.parent}")
+    if spec.ports and not spec.network:
+        raise InvalidSpec(f"ports are led into a network of its own: give network={BRIDGE!r} with them")
+    if spec.network and spec.namespaces is not None and Namespace.NET not in spec.namespaces:
+        raise InvalidSpec(f"network is {spec.network!r}, and namespaces leaves out net: list it, or list none")
+    taken: set[tuple[int, str]] = set()
     for mapping in spec.ports:
         if not (0 < mapping.host_port < 65_536 and 0 < mapping.container_port < 65_536):
             raise InvalidSpec(f"port mapping {mapping.host_port}:{mapping.container_port}: ports are 1 to 65535")
         if mapping.protocol not in {"tcp", "udp"}:
             raise InvalidSpec(f"port mapping protocol is {mapping.protocol!r}: it must be 'tcp' or 'udp'")
+        if (mapping.host_port, mapping.protocol) in taken:
+            raise InvalidSpec(f"ports has {mapping.host_port}/{mapping.protocol} twice: a port leads to one place")
+        taken.add((mapping.host_port, mapping.protocol))
 
 
 def validate_window(rows: int, columns: int) -> None:
@@ -357,6 +383,9 @@ def validate_limits(limits: Limits) -> None:
         value = getattr(limits, field)
         if value is not None and value <= 0:
             raise InvalidSpec(f"limits.{field} is {value}: it must be above 0")
+    for first, last in limits.port_ranges or ():
+        if not 0 < first <= last < 65_536:
+            raise InvalidSpec(f"limits.port_ranges has {first}-{last}: first and last are ports from 1 to 65535")
     hard = limits.memory_hard_bytes
     if hard is not None and hard < (limits.memory_bytes or 0):
         raise InvalidSpec(f"limits.memory_limit_bytes ({hard}) is below the request ({limits.memory_bytes})")

@@ -8,6 +8,7 @@ import msgspec
 
 from containerizer.isolators import AUTO
 from containerizer.messages import ContainerExited, HostCapabilities, Launched, Limitation, Recovered
+from containerizer.networks import DEFAULT_BRIDGE, DEFAULT_SUBNET
 from containerizer.processes import Process
 from containerizer.spec import ContainerSpec, Limits, Record
 from runtime.actor import State
@@ -25,6 +26,7 @@ class ContainerizerConfig(Record, frozen=True, kw_only=True):
     cgroup             cgroup v2 directory to put containers below; empty to use the one this process is in
     gpu_devices        which may be granted: see :func:`containerizer.gpus.choose_gpus`
     project_range      numbers for project quotas: see :func:`containerizer.projects.parse_range`
+    network_bridge, network_subnet  for containers with a network of their own: see :mod:`containerizer.networks`
     """
 
     runtime_directory: str
@@ -33,6 +35,8 @@ class ContainerizerConfig(Record, frozen=True, kw_only=True):
     cgroup: str = ""
     gpu_devices: tuple[str, ...] = ()
     project_range: str = "5000-10000"
+    network_bridge: str = DEFAULT_BRIDGE
+    network_subnet: str = DEFAULT_SUBNET
 
 
 class Phase(enum.Enum):

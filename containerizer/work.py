@@ -21,7 +21,6 @@ from containerizer.gpus import choose_gpus, find_gpus
 from containerizer.host import find_user, survey
 from containerizer.isolator import Container
 from containerizer.isolators import PLAIN, choose
-from containerizer.isolators.cgroups import Core
 from containerizer.isolators.gpu import NvidiaGpus
 from containerizer.launcher import SOCKET_NAME, CommandError, Launcher
 from containerizer.lifecycle import Lifecycle
@@ -33,6 +32,7 @@ from containerizer.messages import (
     Limitation,
     Missing,
 )
+from containerizer.networks import read_network
 from containerizer.processes import Process, descendants_of, is_ending, open_process, signal_all
 from containerizer.projects import parse_range
 from containerizer.records import Found, Line, Records, exit_of
@@ -66,7 +66,10 @@ class Work:
         images = str(self._records.images_directory)
         gpus = choose_gpus(find_gpus(), config.gpu_devices)
         projects = parse_range(config.project_range)
-        self._host = survey(hidden=hidden, cgroups=cgroups, images_directory=images, gpus=gpus, projects=projects)
+        network = read_network(config.network_bridge, config.network_subnet)
+        self._host = survey(
+            hidden=hidden, cgroups=cgroups, images_directory=images, gpus=gpus, projects=projects, network=network
+        )
         self.isolators, missing = choose(self._host, config.isolation)
         self._launcher = Launcher(loop, directory)
         self._lifecycle = Lifecycle(self._host, self.isolators, missing, self._launcher, self._records)
@@ -108,8 +111,7 @@ class Work:
         """Read what an earlier life has left, as the state that each container must be in."""
         states = {found.container_id: self._recognise(found) for found in self._records.read_all()}
         for isolator in self.isolators:
-            if isinstance(isolator, Core):
-                isolator.destroy_strangers(set(states))
+            isolator.destroy_strangers(self._records.directory, set(states))
         return states
 
     def _recognise(self, found: Found) -> ContainerState:

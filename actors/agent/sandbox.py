@@ -22,6 +22,7 @@ from actors.messages.executing import (
     SECRET_VARIABLE,
 )
 from actors.messages.records import CommandInfo, ExecutorInfo, FrameworkInfo, TaskInfo
+from allocator.ranges import Ranges, coalesce
 from allocator.resources import EMPTY, Resources, total
 from containerizer.spec import MIN_MEMORY_BYTES, ContainerSpec, Limits
 
@@ -72,14 +73,22 @@ def complaint(task: TaskInfo, framework: FrameworkInfo, agent_id: str) -> str:
 def limits_of(info: ExecutorInfo | None, tasks: Iterable[TaskInfo]) -> Limits:
     """What a container may use: the sum of what its executor and these tasks were given.
 
-    Memory is a hard limit of 32 MiB at least, as in Mesos; cpus are shares, so that idle cores can be used.
+    Memory is a hard limit of 32 MiB at least, as in Mesos; cpus are shares, so that idle cores can be used. Ports are
+    those of the resource, and none without it.
     """
     resources = total([info.resources if info is not None else EMPTY, *(task.resources for task in tasks)])
     cpus, memory = resources.scalar("cpus"), resources.scalar("mem")
     return Limits(
         cpus=cpus / _THOUSANDTHS if cpus else None,
         memory_bytes=max(memory * _MIB // _THOUSANDTHS, MIN_MEMORY_BYTES) if memory else None,
+        port_ranges=_ports(resources),
     )
+
+
+def _ports(resources: Resources) -> Ranges:
+    """Those of the resource `ports` that a socket can have, whoever they are reserved for."""
+    named = coalesce(one for resource in resources.items if resource.name == "ports" for one in resource.ranges)
+    return tuple((max(begin, 1), min(end, 65_535)) for begin, end in named if end >= 1 and begin <= 65_535)
 
 
 def command_spec(

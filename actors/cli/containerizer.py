@@ -35,6 +35,8 @@ def containerizer(settings: Settings) -> None:
             cgroup=settings["cgroup"],
             gpu_devices=settings["gpu_devices"],
             project_range=settings["project_range"],
+            network_bridge=settings["network_bridge"],
+            network_subnet=settings["network_subnet"],
         )
         daemon.node.spawn(ContainerizerActor, "containerizer", ContainerizerState(config=config), FATAL)
         daemon.node.listen(containerizer_socket(runtime_dir))

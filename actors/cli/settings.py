@@ -7,6 +7,7 @@ from typing import Final
 
 from actors.cli.daemon import DaemonSettings
 from actors.master.constants import AGENT_PING_SECONDS, AGENT_REREGISTER_SECONDS, MAX_AGENT_PINGS_MISSED
+from containerizer.networks import DEFAULT_BRIDGE, DEFAULT_SUBNET
 from runtime.errors import ConfigurationError
 from runtime.flag_kinds import BOOLEAN, DURATION, INTEGER, LIST, PATH, STRING, choice, render_duration
 from runtime.flags import Flag, FlagTable, Settings
@@ -91,6 +92,10 @@ CONTAINERIZER_FLAGS: Final = FlagTable(
         Flag("cgroup", "", STRING, "cgroup v2 directory for containers; its own unless given.", "Isolation"),
         Flag("gpu_devices", "all", LIST, "GPUs to grant: all, none, or minor numbers and UUIDs.", "Isolation"),
         Flag("project_range", "5000-10000", STRING, "Project ids for disk quotas, first and last.", "Isolation"),
+        Flag(
+            "network_bridge", DEFAULT_BRIDGE, STRING, "Bridge of containers with a network of their own.", "Isolation"
+        ),
+        Flag("network_subnet", DEFAULT_SUBNET, STRING, "Their addresses; the bridge has the first.", "Isolation"),
         Flag("key", None, PATH, "Key file that it shares with its agent.", "Security"),
         *_COMMON,
     ),

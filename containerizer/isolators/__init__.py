@@ -9,6 +9,7 @@ from typing import Final
 from containerizer.errors import Unsupported
 from containerizer.host import Host
 from containerizer.isolator import Isolator
+from containerizer.isolators.bridge import BridgeNetwork
 from containerizer.isolators.capabilities import Capabilities
 from containerizer.isolators.cgroups import CGROUPS
 from containerizer.isolators.disk import DiskUsage
@@ -24,6 +25,7 @@ from containerizer.isolators.namespaces import (
     UserNamespace,
     UtsNamespace,
 )
+from containerizer.isolators.ports import HostPorts
 from containerizer.isolators.posix import Rlimits
 from containerizer.isolators.process_usage import ProcessUsage
 from containerizer.isolators.seccomp import Seccomp
@@ -37,9 +39,11 @@ KNOWN: Final[tuple[type[Isolator], ...]] = (
     DiskUsage,
     NvidiaGpus,
     *CGROUPS,
+    HostPorts,
     MountNamespace,
     UserNamespace,
     NetNamespace,
+    BridgeNetwork,
     Filesystem,
     PidNamespace,
     IpcNamespace,
@@ -60,7 +64,7 @@ ENTRY_POINTS: Final = "kaon.isolators"
 """Group of entry points that name further isolators; they come after ours, in the order in which they are listed."""
 
 AUTO: Final = "auto"
-"""Everything that this host can do."""
+"""Everything that this host can do, but for what has to be named because programs have to expect it."""
 ISOLATED: Final = "isolated"
 """The same, and an error if containers cannot have namespaces of their own."""
 PLAIN: Final = "plain"
@@ -82,7 +86,7 @@ def choose(host: Host, isolation: Sequence[str]) -> tuple[list[Isolator], list[M
     if ISOLATED in words:
         required |= {cls.name for cls in _NAMESPACES}
     if words & {AUTO, ISOLATED}:
-        applicable = [cls for cls in KNOWN if cls.applies(host) or cls in classes]
+        applicable = [cls for cls in KNOWN if (cls.by_default and cls.applies(host)) or cls in classes]
         classes = [*applicable, *(cls for cls in classes if cls not in KNOWN)]
     elif PLAIN in words:
         classes = [*_PLAIN, *(cls for cls in classes if cls not in _PLAIN)]

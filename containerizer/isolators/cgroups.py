@@ -84,10 +84,9 @@ class Core(CgroupIsolator):
         text = self.cgroup(container).leaf.read("cgroup.procs")
         return {"processes": max(len(text.split()) - pids.INIT_PROCESSES, 0)}
 
-    def destroy_strangers(self, known: set[str]) -> None:
+    def destroy_strangers(self, directory: Path, known: set[str]) -> None:
         """End what runs in our tree of cgroups without a record, which somebody must have removed by hand.
 
-        known  ids that there are records of
         A cgroup that the kernel is still emptying is removed at the next start.
         """
         outermost = {container_id.partition(".")[0] for container_id in known}
@@ -114,12 +113,12 @@ class _Controller(CgroupIsolator):
 
     async def prepare(self, container: Container, plan: LaunchPlan) -> None:
         """Limits hold from the first instruction on."""
-        if self.wants(container.spec) and _has_own_limits(container):
+        if self.wants(container.spec) and has_own_limits(container):
             self.cgroup(container).write_all(self.files(container, container.limits))
 
     async def update(self, container: Container, limits: Limits) -> None:
         """New limits; also those that were not there before."""
-        if _has_own_limits(container):
+        if has_own_limits(container):
             self.cgroup(container).write_all(self.files(container, limits))
 
 
@@ -171,7 +170,7 @@ class Memory(_Controller):
 
     async def update(self, container: Container, limits: Limits) -> None:
         """A lower hard limit only if there is room below it."""
-        if _has_own_limits(container):
+        if has_own_limits(container):
             memory.check_room(self.cgroup(container), limits)
         await super().update(container, limits)
 
@@ -338,7 +337,8 @@ def _cgroup_of(tree: str, container_id: str) -> Cgroup:
     return Cgroup(Path(tree)).child(container_id)
 
 
-def _has_own_limits(container: Container) -> bool:
+def has_own_limits(container: Container) -> bool:
+    """Whether what binds it is its own, not only its parent's."""
     return container.parent is None or not container.spec.shares_limits
 
 

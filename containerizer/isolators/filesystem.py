@@ -52,6 +52,8 @@ LOCKED: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq
 SERVICES: Final = ("/run/containerd", "/run/crio", "/run/docker.sock", "/run/podman")
 """Ways to start containers that are not bound by anything here; covered where the host's tree is seen."""
 
+CGROUPS: Final = "/sys/fs/cgroup"
+
 NETWORK_FILES: Final = ("/etc/hosts", "/etc/resolv.conf")
 """Of the host, where its network is shared."""
 
@@ -77,7 +79,7 @@ class Filesystem(Isolator):
         stage = _stage(container)
         held.make_directory(stage, 0o711, may_exist=True)
         own_root = kind in {RootKind.DIRECTORY, RootKind.ARCHIVE}
-        if container.spec.volumes or (own_root and not container.spec.root.read_only):
+        if container.spec.volumes or _has_own_sys(plan) or (own_root and not container.spec.root.read_only):
             held.make_directory(container.directory, 0o711, may_exist=True)
         if own_root:
             await self._own_root(container, plan)
@@ -101,6 +103,9 @@ class Filesystem(Isolator):
             plan.mounts.append(("bind", "", sandbox, "", sandbox, False))
             plan.mounts.append(("unlock", sandbox))
         plan.mounts.extend(("mask", path) for path in SERVICES)
+        if _has_own_sys(plan):
+            plan.mounts.extend(_own_sys(container, plan))
+        plan.mounts.extend(_show(source, "", target) for source, target in plan.shown if source != target)
 
     async def _own_root(self, container: Container, plan: LaunchPlan) -> None:
         spec = container.spec
@@ -117,15 +122,18 @@ class Filesystem(Isolator):
             plan.mounts.append(_overlay(source, container.directory, plan))
         if Namespace.PID not in plan.namespaces:
             plan.mounts.append(("bind", "", "/proc", plan.root, "/proc", False))
-        plan.mounts.append(("bind", "", "/sys", plan.root, "/sys", True))
+        if _has_own_sys(plan):
+            plan.mounts.extend(_own_sys(container, plan))
+        else:
+            plan.mounts.append(("bind", "", "/sys", plan.root, "/sys", True))
+        shown = [*plan.shown]
         if Namespace.NET not in plan.namespaces:
-            for path in NETWORK_FILES:
-                # A root that is read-only has a place for it, or none can be made.
-                if Path(path).exists() and (not spec.root.read_only or Path(source + path).exists()):
-                    plan.mounts.append(("bind", "", str(Path(path).resolve()), plan.root, path, True))
+            shown.extend((str(Path(path).resolve()), path) for path in NETWORK_FILES if Path(path).exists())
         plan.sandbox = spec.sandbox_inside
         plan.mounts.append(("bind", "", spec.sandbox, plan.root, spec.sandbox_inside, False))
-        plan.mounts.extend(("bind", "", source, plan.root, target, True) for source, target in plan.shown)
+        # A root that is read-only has a place for it, or none can be made.
+        fitting = [(file, place) for file, place in shown if not spec.root.read_only or Path(source + place).exists()]
+        plan.mounts.extend(_show(file, plan.root, place) for file, place in fitting)
 
     async def cleanup(self, container: Container) -> None:
         """Mounts were the container's own and are gone with it; files are not."""
@@ -152,6 +160,29 @@ class MaskedPaths(Isolator):
                 plan.mounts.append(("lock", "/sys"))
             plan.mounts.extend(("lock", plan.inside(path)) for path in LOCKED)
             plan.mounts.extend(("mask", plan.inside(path)) for path in MASKED)
+
+
+def _has_own_sys(plan: LaunchPlan) -> bool:
+    """Whether it sees interfaces of its own in /sys: one shows those of the network that it was mounted in. In a user
+    namespace the kernel allows none beside the host's, of which parts are covered (`mount_too_revealing`)."""
+    return Namespace.NET in plan.namespaces and Namespace.USER not in plan.namespaces
+
+
+def _own_sys(container: Container, plan: LaunchPlan) -> Iterable[Step]:
+    """Steps that put it in place, with the host's cgroups, by which programs find out what they may use."""
+    built = container.directory / "sys"
+    built.mkdir(exist_ok=True)
+    flags = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+    yield ("mount", "sys", str(built), "sysfs", flags, None)
+    if Path(CGROUPS).is_dir():
+        yield ("bind", "", CGROUPS, str(built), CGROUPS.removeprefix("/sys"), True)
+    yield ("bind", "", str(built), plan.root, "/sys", True)
+    yield ("unmount", str(built), linux.MNT_DETACH)
+
+
+def _show(file: str, root: str, place: str) -> Step:
+    """The step that puts a file of the host in the place of one of the container's."""
+    return ("bind", "", file, root, place, True)
 
 
 def _cover(directory: str, options: str, keep: Iterable[str], *, locked: bool = False) -> Step:

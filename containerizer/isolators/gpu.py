@@ -59,6 +59,11 @@ class NvidiaGpus(Isolator):
         """Whether any is asked for."""
         return spec.gpus > 0
 
+    @classmethod
+    def demanded(cls, spec: ContainerSpec) -> str:
+        """GPUs, if any are asked for."""
+        return f"gpus is {spec.gpus}, and this agent grants none" if spec.gpus else ""
+
     async def prepare(self, container: Container, plan: LaunchPlan) -> None:
         """Choose, write down, and have the others give access."""
         count = container.spec.gpus

@@ -49,6 +49,8 @@ class _NamespaceIsolator(Isolator):
         spec = container.spec
         if spec.debug or (spec.parent and self.namespace in SHARED):
             return False
+        if self.namespace is Namespace.NET and spec.network:
+            return True
         return self.namespace not in ASKED_FOR if spec.namespaces is None else self.namespace in spec.namespaces
 
     def join(self, container: Container, plan: LaunchPlan) -> bool:

@@ -94,3 +94,12 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Any]:
     made.attach()
     yield made
     made.close()
+
+
+@pytest.fixture
+def network() -> Iterator[Any]:
+    """A network in place of this machine's: a `HostNetwork`."""
+    from tests.containerizer.host_network import host_network  # with pyroute2, which few tests need
+
+    with host_network() as made:
+        yield made

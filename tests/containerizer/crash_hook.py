@@ -102,8 +102,11 @@ def die() -> None:
         signal.pause()
 
 
-def install(before_act: Callable[[str], None]) -> None:
-    """Have `before_act` called with the name of each act of this thread, and of what is cloned from it."""
+def install(before_act: Callable[[str], None]) -> Callable[[FrameType, str, Any], None]:
+    """Have `before_act` called with the name of each act of this thread, and of what is cloned from it.
+
+    Returns what is to be called for other threads: `threading.setprofile` takes it.
+    """
 
     def hook(frame: FrameType, event: str, called: Any) -> None:
         name = act_of(frame, event, called)
@@ -111,3 +114,4 @@ def install(before_act: Callable[[str], None]) -> None:
             before_act(name)
 
     sys.setprofile(hook)
+    return hook

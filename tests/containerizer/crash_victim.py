@@ -13,10 +13,14 @@ import importlib.util
 import json
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import msgspec
+import pyroute2.iproute.linux  # noqa: F401  once, for all victims that speak netlink
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -29,7 +33,7 @@ from containerizer.messages import (  # noqa: E402
     Recover,
     Update,
 )
-from containerizer.spec import Limits  # noqa: E402
+from containerizer.spec import Limits, PortMapping  # noqa: E402
 
 
 def load(name: str) -> Any:
@@ -50,16 +54,18 @@ harness = load("harness")
 class Victim(harness.RealHarness):  # type: ignore[misc, name-defined, unused-ignore]
     """A containerizer in a directory that outlives it."""
 
-    def __init__(self, directory: str, isolation: str, elsewhere: str) -> None:
+    def __init__(self, directory: str, isolation: list[str], elsewhere: str) -> None:
         harness.Harness.__init__(self)
         self.elsewhere = Path(elsewhere) if elsewhere else None
         self.directory = Path(directory)
-        self.isolation = (isolation,)
+        self.isolation = tuple(isolation)
         self.config: dict[str, Any] = {}
         self.loop = asyncio.new_event_loop()
 
 
 def launch(victim: Any, container_id: str, **fields: Any) -> None:
+    if "ports" in fields:
+        fields["ports"] = msgspec.convert(fields["ports"], tuple[PortMapping, ...])
     victim.ask(Launch(spec=victim.spec(container_id, "echo ran > ran; exec sleep 600", **fields)), Launched)
 
 
@@ -74,7 +80,8 @@ def collect(victim: Any, container_id: str) -> None:
 
 
 def update(victim: Any, container_id: str) -> None:
-    victim.ask(Update(container_id=container_id, limits=Limits(memory_bytes=64 << 20)), ContainerizerMessage)
+    limits = Limits(memory_bytes=64 << 20, port_ranges=((31000, 31000),))
+    victim.ask(Update(container_id=container_id, limits=limits), ContainerizerMessage)
 
 
 def launch_limited(victim: Any, container_id: str) -> None:
@@ -104,22 +111,26 @@ OPERATIONS: dict[str, Callable[..., None]] = {
 def be_victim(order: dict[str, Any], report: int) -> None:
     """Live until the act; returns if there is none of that number."""
     acts = 0
+    counted = False
 
     def before_act(name: str) -> None:
         nonlocal acts
-        acts += 1
-        if acts == order["at"]:
+        acts += counted
+        if counted and acts == order["at"]:
             os.write(report, name.encode())
             crash_hook.die()
 
     victim = Victim(order["directory"], order["isolation"], order["elsewhere"])
-    if order["operation"] == "start":
-        crash_hook.install(before_act)
+    # Before there are threads: they keep what they begin with.
+    threading.setprofile(crash_hook.install(before_act))
+    counted = order["operation"] == "start"
     victim._start()
     victim.attach()
+    if order["operation"] == "start":
+        victim.settle()
     if order["operation"] != "start":
-        crash_hook.install(before_act)
-        OPERATIONS[order["operation"]](victim, order["container"])
+        counted = True
+        OPERATIONS[order["operation"]](victim, order["container"], **order["fields"])
     sys.setprofile(None)
 
 

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from containerizer.actor import ContainerizerActor
-from containerizer.isolator import Container, Isolator
 from containerizer.isolators import PLAIN
+from containerizer.isolators.bridge import BridgeNetwork
 from containerizer.messages import (
     Attach,
     Collected,
@@ -47,6 +47,7 @@ from runtime.message import Message
 from runtime.node import Node
 from runtime.transport.memory import MemoryTransport, Network
 from tests.containerizer.asking import Order, TestAgent
+from tests.containerizer.holding import HeldLaunch
 
 PATIENCE_SECONDS = 30.0
 """For anything that a test waits for, real or virtual."""
@@ -207,35 +208,6 @@ class Harness:
         return (self.sandboxes / container_id / name).read_text()
 
 
-class HoldingIsolator(Isolator):
-    """Keeps a launch between its clone and the word to go on."""
-
-    name = "test/holding"
-
-    def __init__(self) -> None:
-        self.process_id = 0
-        self.released = asyncio.Event()
-
-    async def isolate(self, container: Container) -> None:
-        self.process_id = container.process_id
-        await self.released.wait()
-
-
-class HeldLaunch:
-    """A launch that is kept waiting."""
-
-    def __init__(self, harness: RealHarness) -> None:
-        self.isolator = HoldingIsolator()
-        self._harness = harness
-
-    @property
-    def pid(self) -> int:
-        return self.isolator.process_id
-
-    def release(self) -> None:
-        self.isolator.released.set()
-
-
 class RealHarness(Harness):
     """The containerizer actor on a node of this process, with a zygote of its own."""
 
@@ -282,6 +254,12 @@ class RealHarness(Harness):
     def await_output(self, container_id: str, text: str) -> None:
         self.until(lambda: text in self.output(container_id), f"{text!r} of {container_id}")
 
+    @property
+    def actor(self) -> ContainerizerActor:
+        actor = self.node.cells["containerizer"].actor
+        assert isinstance(actor, ContainerizerActor)
+        return actor
+
     def zygote_pid(self) -> int:
         return int((self.runtime_directory / "zygote.lock").read_text())
 
@@ -298,9 +276,7 @@ class RealHarness(Harness):
     def forget(self) -> None:
         """End the actor as kill -9 of its process would: nothing is told, nothing cleaned up."""
         self.node.kill()
-        actor = self.node.cells["containerizer"].actor
-        assert isinstance(actor, ContainerizerActor)
-        work = actor.work
+        actor, work = self.actor, self.actor.work
 
         async def drop() -> None:
             actor.cancel_tasks()
@@ -320,12 +296,16 @@ class RealHarness(Harness):
         self.forget()
         self.revive()
 
+    def settle(self) -> None:
+        """Until networks that a start has found are looked after."""
+        for isolator in self.actor.work.isolators:
+            if isinstance(isolator, BridgeNetwork) and isolator.looking_after is not None:
+                self.until(isolator.looking_after.done, "the end of looking after networks")
+
     def hold_before_go(self, container_id: str) -> HeldLaunch:
         """Begin a launch whose init exists and is not told to go on; its command would make a file ``ran``."""
-        actor = self.node.cells["containerizer"].actor
-        assert isinstance(actor, ContainerizerActor)
-        held = HeldLaunch(self)
-        actor.work.isolators.append(held.isolator)
+        held = HeldLaunch()
+        self.actor.work.isolators.append(held.isolator)
         self.begin(Launch(spec=self.spec(container_id, "touch ran")))
         self.until(lambda: held.isolator.process_id, "an init that waits")
         return held

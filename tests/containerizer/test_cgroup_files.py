@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from containerizer.cgroups2 import Cgroup, cpu, cpuset, devices, hugetlb, io, memory, pids, pressure
+from containerizer.cgroups2 import Cgroup, cpu, cpuset, devices, hugetlb, io, memory, pids, ports, pressure
 from containerizer.errors import ContainerizerError, KernelError
 from containerizer.messages import Pressure
 from containerizer.spec import UNLIMITED, Limits
@@ -145,13 +146,13 @@ def test_nested_cgroups_lie_in_their_parents() -> None:
 
 
 class Machine:
-    """Runs the few BPF instructions that a device program uses, as the kernel's interpreter would."""
+    """Runs the few BPF instructions that our programs use, as the kernel's interpreter would."""
 
-    def __init__(self, code: bytes) -> None:
-        self.code = [struct.unpack("=BBhi", code[index : index + 8]) for index in range(0, len(code), 8)]
+    def __init__(self, code: list[bytes]) -> None:
+        self.code = [struct.unpack("=BBhi", one) for one in code]
 
-    def run(self, kind: int, access: int, major: int, minor: int) -> int:
-        context = {0: kind | access << 16, 4: major, 8: minor}
+    def run(self, context: dict[int, int]) -> int:
+        """context: words by their offset."""
         registers = [0] * 11
         at = 0
         while True:
@@ -171,6 +172,13 @@ class Machine:
                     registers[target] = constant
                 case 0x56:
                     at += offset if registers[target] != constant else 0
+                case 0x26:
+                    at += offset if registers[target] > constant else 0
+                case 0xA6:
+                    at += offset if registers[target] < constant else 0
+                case 0xDC:
+                    assert constant == 16
+                    registers[target] = socket.ntohs(registers[target] & 0xFFFF)
                 case 0x5E:
                     at += offset if registers[target] != registers[source] else 0
                 case 0x95:
@@ -193,4 +201,17 @@ def test_the_device_program_says_what_its_list_says(kind: int, access: int, majo
         and access & device.access == access
         for device in devices.DEFAULT
     )
-    assert Machine(devices.program(devices.DEFAULT)).run(kind, access, major, minor) == int(allowed)
+    context = {0: kind | access << 16, 4: major, 8: minor}
+    assert Machine(devices.program(devices.DEFAULT)).run(context) == int(allowed)
+
+
+PORTS = st.integers(min_value=0, max_value=65_535)
+
+
+@given(
+    ranges=st.lists(st.tuples(PORTS, PORTS).map(lambda ends: (max(min(ends), 1), max(ends)))),
+    port=PORTS | st.integers(min_value=0, max_value=3),
+)
+def test_the_program_of_ports_says_what_its_list_says(ranges: list[tuple[int, int]], port: int) -> None:
+    allowed = port == 0 or any(first <= port <= last for first, last in ranges)
+    assert Machine(ports.program(ranges)).run({24: socket.htons(port)}) == int(allowed)

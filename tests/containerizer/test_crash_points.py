@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +33,7 @@ from containerizer.messages import (
     Updated,
 )
 from containerizer.spec import Limits, Rlimit
+from tests.containerizer.victims import Victims
 
 Real = Callable[..., Any]
 Left = Callable[[Any], list[str]]
@@ -43,37 +42,6 @@ HERE = Path(__file__).parent
 
 ISOLATION = ["plain", pytest.param("auto", marks=pytest.mark.root)]
 ON_CGROUPS = [*ISOLATION, pytest.param("auto", marks=[pytest.mark.root, pytest.mark.cgroup2], id="cgroups")]
-
-
-class Victims:
-    """Makes containerizers that are killed; see `crash_victim.py`."""
-
-    def __init__(self, machine: Any) -> None:
-        self._machine = machine
-        self._program = subprocess.Popen(
-            [sys.executable, HERE / "crash_victim.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def kill_at(self, at: int, operation: str, container_id: str = "") -> str | None:
-        """Have one do `operation` and die before its act number `at`; returns the act, None when there is no such."""
-        order = {
-            "directory": str(self._machine.directory),
-            "isolation": self._machine.isolation[0],
-            "elsewhere": str(self._machine.elsewhere or ""),
-            "operation": operation,
-            "container": container_id,
-            "at": at,
-        }
-        assert self._program.stdin is not None
-        assert self._program.stdout is not None
-        self._program.stdin.write(json.dumps(order) + "\n")
-        self._program.stdin.flush()
-        said = json.loads(self._program.stdout.readline())
-        assert said["status"] == (-signal.SIGKILL if said["act"] else 0), said
-        return str(said["act"]) if said["act"] else None
-
-    def close(self) -> None:
-        self._program.communicate()
 
 
 @pytest.fixture(params=ON_CGROUPS)
@@ -224,10 +192,11 @@ def test_containerizer_killed_at_each_act_of_a_recovery(machine: Any, victims: V
 @pytest.mark.root
 def test_containerizer_killed_at_each_act_of_an_update(real: Real, left: Left) -> None:
     """Nobody was told that new limits hold; asked again they do."""
-    machine = real("auto")
+    machine = real("auto", "network/ports")
     machine.attach()
     victims = Victims(machine)
-    limits = Limits(memory_bytes=64 << 20)
+    limits = Limits(memory_bytes=64 << 20, port_ranges=((31000, 31000),))
+    bind = f"{sys.executable} -I -S -c 'import socket, sys; socket.socket().bind((\"\", int(sys.argv[1])))'"
     for at in itertools.count(1):
         name = f"c{at}"
         machine.launch(name, "sleep 600", limits=Limits(memory_bytes=128 << 20))
@@ -238,6 +207,8 @@ def test_containerizer_killed_at_each_act_of_an_update(real: Real, left: Left) -
         machine.ask(Update(container_id=name, limits=limits), Updated)
         cgroup = Path(machine.state.host.cgroup_root) / name
         assert int((cgroup / "memory.max").read_text()) == limits.memory_bytes
+        assert machine.run(f"{name}.binds", f"{bind} 31000 && ! {bind} 31001").exit_code == 0
+        machine.collect(f"{name}.binds")
         end(machine, answer, name)
         assert left(machine) == []
         if act is None:

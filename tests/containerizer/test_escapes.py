@@ -5,9 +5,7 @@ An attempt prints ESCAPED when it has got anywhere, and what stopped it otherwis
 
 from __future__ import annotations
 
-import itertools
 import os
-import platform
 import shutil
 import signal
 import socket
@@ -18,38 +16,15 @@ from typing import Any
 
 import pytest
 
-from containerizer.messages import Kill, Killed, Launch, LaunchFailed, LaunchFailure, Limit
-from containerizer.seccomp.tables import TABLES
-from containerizer.spec import Limits, Namespace, Rlimit, Root, RootKind, Volume, VolumeKind
+from containerizer.messages import Kill, Killed, Launch, LaunchFailed, LaunchFailure
+from containerizer.spec import Namespace, Rlimit, Root, RootKind, Volume, VolumeKind
+from tests.containerizer.attempts import NO_PRIVILEGE, call, python
 
 pytestmark = pytest.mark.root
 
 Real = Callable[..., Any]
 
-MIB = 1 << 20
-
 ALL_BUT_USER = tuple(namespace for namespace in Namespace if namespace is not Namespace.USER)
-
-CALL = """
-import ctypes, os, sys
-libc = ctypes.CDLL(None, use_errno=True)
-def call(number, *arguments):
-    result = libc.syscall(number, *arguments)
-    print('ESCAPED' if result >= 0 else os.strerror(ctypes.get_errno()))
-    sys.stdout.flush()
-    os._exit(0)
-"""
-"""What a program needs to make a system call by number."""
-
-
-def call(name: str, arguments: str = "0, 0, 0, 0, 0, 0") -> tuple[str, ...]:
-    """A command that makes one system call."""
-    number = TABLES[platform.machine()][name]
-    return (sys.executable, "-I", "-S", "-c", f"{CALL}\ncall({number}, {arguments})")
-
-
-def python(program: str) -> tuple[str, ...]:
-    return (sys.executable, "-I", "-S", "-c", program)
 
 
 @pytest.fixture
@@ -68,7 +43,6 @@ def attempt(machine: Any, command: str | tuple[str, ...], **fields: Any) -> str:
     return f"{machine.output('escape')}{machine.output('escape', 'stderr')}"
 
 
-NO_PRIVILEGE = "Operation not permitted"
 READ_ONLY = "Read-only file system"
 NOT_THERE = "No such file or directory"
 DENIED = "Permission denied"
@@ -326,68 +300,3 @@ def test_typing_into_the_terminal_of_a_session(machine: Any, attached: Any, prof
     machine.until(lambda: machine.output("pod").count(NO_PRIVILEGE) == 2, "two refusals")
     attached.AttachedWriter(machine, "pod.exec").write(b"mine\n")
     reader.until("read: mine")
-
-
-@pytest.mark.cgroup2
-def test_a_fork_bomb(machine: Any) -> None:
-    machine.launch("escape", "bomb() { bomb | bomb & }; bomb; sleep 600", limits=Limits(pids=20))
-    assert machine.limitation_of("escape").limit is Limit.PIDS
-    assert machine.run("other", "exit 0").exit_code == 0
-    machine.destroy("escape")
-
-
-@pytest.mark.cgroup2
-def test_a_memory_bomb(machine: Any) -> None:
-    machine.launch("neighbour", "sleep 600", limits=Limits(memory_bytes=32 * MIB))
-    bomb = python("hoard = []\nwhile True: hoard.append(b'x' * 1048576)")
-    machine.launch("escape", argv=bomb, limits=Limits(memory_bytes=32 * MIB, swap_bytes=0))
-    assert machine.exit_of("escape").limitation.limit is Limit.MEMORY
-    assert not machine.exits("neighbour")
-
-
-@pytest.mark.cgroup2
-def test_hiding_memory_in_a_file_system_in_memory(machine: Any) -> None:
-    program = "head -c 60000000 /dev/zero > /dev/shm/x; echo ESCAPED; sleep 600"
-    machine.launch("escape", program, limits=Limits(memory_bytes=32 * MIB, swap_bytes=0))
-    assert machine.exit_of("escape").limitation.limit is Limit.MEMORY
-
-
-def test_hiding_files_deeper_than_paths_reach(machine: Any) -> None:
-    """Where files are added up by walking to them."""
-    deep = "import os, time\nfor _ in range(20): os.mkdir('d' * 250); os.chdir('d' * 250)\ntime.sleep(600)"
-    machine.launch("escape", argv=python(deep), limits=Limits(disk_bytes=MIB))
-    assert machine.exit_of("escape").limitation.limit is Limit.DISK
-
-
-PROJECT_ATTEMPTS = {
-    "by_ioctl": ("ioctl", "os.open('stdout', 2), 0x401c5820, bytes(28)"),
-    "with_bits_that_the_kernel_drops": ("ioctl", "os.open('stdout', 2), ctypes.c_ulong(0x1401c5820), bytes(28)"),
-    "by_flags_of_a_directory": ("ioctl", "os.open('.', 0), 0x40086602, bytes(8)"),
-    "by_the_call_of_newer_kernels": ("file_setattr", "-100, b'stdout', bytes(24), 24, 0"),
-}
-"""An owner may do it, for all that the kernel says."""
-
-
-@pytest.mark.cgroup2
-def test_leaving_the_project_that_a_quota_counts(disk: Any, real: Real) -> None:
-    machine = real("auto", elsewhere=disk.path)
-    machine.attach()
-    for profile, (name, attempted) in itertools.product(("default", "unconfined"), PROJECT_ATTEMPTS.items()):
-        escape, limits = f"{name}-{profile}", Limits(disk_bytes=MIB)
-        machine.run(escape, argv=call(*attempted), seccomp=profile, limits=limits)
-        assert machine.output(escape).strip() == NO_PRIVILEGE, name
-        assert disk.project_of(f"{escape}/stdout") == disk.project_of(escape) >= 5000
-
-
-@pytest.mark.cgroup2
-def test_filling_the_disk(disk: Any, real: Real) -> None:
-    machine = real("auto", elsewhere=disk.path)
-    machine.attach()
-    before = os.statvfs(disk.path).f_bavail
-    said = machine.directory / "said"
-    fill = "for i in 1 2; do mkdir d$i; cat /dev/zero > d$i/x; cp -r d$i e$i; fallocate -l 1G f$i; done; echo done >&3"
-    machine.launch("escape", f"({fill}) 3> {said}; sleep 600", limits=Limits(disk_bytes=8 * MIB))
-    assert machine.limitation_of("escape").limit is Limit.DISK
-    machine.until(said.read_text, "the last attempt")
-    after = os.statvfs(disk.path)
-    assert (before - after.f_bavail) * after.f_frsize < 9 * MIB

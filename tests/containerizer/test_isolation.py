@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from containerizer.messages import Launch, LaunchFailed, LaunchFailure
-from containerizer.spec import Namespace, PortMapping, Rlimit, Root, RootKind, Volume, VolumeKind
+from containerizer.spec import Namespace, Rlimit, Root, RootKind, Volume, VolumeKind
 
 pytestmark = pytest.mark.root
 
@@ -133,6 +133,17 @@ def test_a_network_of_its_own_has_a_loopback(machine: Any) -> None:
     assert len(said.split()) == 2
 
 
+@pytest.mark.parametrize("own_root", [False, True], ids=["of the host", "of its own"])
+def test_a_network_of_its_own_is_what_sys_shows(machine: Any, rootfs: Root, own_root: bool) -> None:
+    fields: dict[str, Any] = {"root": rootfs} if own_root else {}
+    program = (
+        "count() { echo $#; }; ls /sys/class/net; count /sys/fs/cgroup/*; count /sys/firmware/*; "
+        f"count {machine.directory}/run-work/c1/sys/*; echo 0 > /sys/kernel/mm/ksm/run || echo refused"
+    )
+    said = say(machine, program, namespaces=ALL_BUT_USER, **fields).split()
+    assert said == ["lo", str(len(list(Path("/sys/fs/cgroup").glob("[!.]*")))), "1", "1", "refused"]
+
+
 def test_its_host_name_is_its_own(machine: Any) -> None:
     assert say(machine, "hostname", hostname="web-1") == "web-1\n"
     assert os.uname().nodename != "web-1"
@@ -245,11 +256,20 @@ def test_a_debug_container_sees_what_its_parent_sees(machine: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"gpus": 1}, {"ports": (PortMapping(host_port=8080, container_port=80),)}], ids=list
+    ("fields", "words"),
+    [
+        ({"gpus": 1}, "gpus is 1, and this agent grants none"),
+        ({"network": "bridge"}, "network is 'bridge', and this agent has none: start it with"),
+        ({"namespaces": (Namespace.NET,)}, "a net namespace is demanded"),
+    ],
+    ids=["gpus", "network", "namespace"],
 )
-def test_what_cannot_be_had_is_refused_and_not_ignored(machine: Any, fields: dict[str, Any]) -> None:
+def test_what_cannot_be_had_is_refused_and_not_ignored(real: Real, fields: dict[str, Any], words: str) -> None:
+    machine = real("plain")
+    machine.attach()
     failed = machine.ask(Launch(spec=machine.spec("c1", "true", **fields)), LaunchFailed)
     assert failed.reason is LaunchFailure.UNSUPPORTED
+    assert words in failed.message
 
 
 def test_signals_reach_the_command_through_its_init(machine: Any) -> None:

@@ -25,7 +25,9 @@ from actors.messages.tasks import (
     StatusUpdate,
     ToExecutor,
 )
+from allocator.resources import Resources
 from containerizer.messages import Update
+from containerizer.spec import Limits
 from tests.actors.agent.cluster import (
     AGENT_ID,
     EXECUTOR,
@@ -82,13 +84,14 @@ def test_tasks_wait_for_the_subscription_and_come_in_order() -> None:
 
 def test_container_grows_before_a_task_and_shrinks_before_its_end_is_told() -> None:
     cluster, speaker = cluster_with_executor()
-    cluster.run_task(executor_task("task-2"), launch_executor=False)
+    resources = Resources.parse("cpus:1;mem:64;ports:[31000-31001]")
+    cluster.run_task(msgspec.structs.replace(executor_task("task-2"), resources=resources), launch_executor=False)
     cluster.world.run(seconds=0.1)
     assert [launch.task.task_id for launch in speaker.heard(LaunchTask)] == ["task-1", "task-2"]
     (container,) = cluster.containerizer.containers.values()
-    assert (container.limits.cpus, container.limits.memory_bytes) == (2.5, 192 * MIB)
+    assert container.limits == Limits(cpus=2.5, memory_bytes=192 * MIB, port_ranges=((31000, 31001),))
     cluster.say(speaker, told("task-2", TaskState.FINISHED, "u1"))
-    assert (container.limits.cpus, container.limits.memory_bytes) == (1.5, 128 * MIB)
+    assert container.limits == Limits(cpus=1.5, memory_bytes=128 * MIB, port_ranges=())
     assert cluster.states("task-2") == [TaskState.FINISHED]
     with cluster.world.drop(Update):
         cluster.say(speaker, told("task-1", TaskState.FINISHED, "u2"))

@@ -145,6 +145,17 @@ def test_limits_are_sums_with_a_least_memory() -> None:
     assert limits_of(None, [command_task(resources="cpus:1")]).memory_bytes is None
 
 
+def test_ports_are_those_of_the_resource_and_none_without_it() -> None:
+    def ports_of(*resources: str) -> tuple[tuple[int, int], ...] | None:
+        return limits_of(None, [command_task(resources=text) for text in resources]).port_ranges
+
+    assert ports_of("cpus:1") == ()
+    assert ports_of("ports:[31005-31005,31000-31001]") == ((31000, 31001), (31005, 31005))
+    assert ports_of("ports:[31000-31001]", "ports(role):[31002-31003]") == ((31000, 31003),)
+    assert ports_of("ports:[0-10,65000-70000]") == ((1, 10), (65000, 65535)), "what a socket can have"
+    assert ports_of("ports:[70000-80000]") == ()
+
+
 def test_executor_learns_its_key_and_nobody_else_does() -> None:
     executor = Executor(
         framework_id="f", executor_id="executor-1", container_id="c-1", role="*", info=EXECUTOR, secret="ab:cd"
