@@ -109,7 +109,14 @@ def _live(plan_file: int, control: int, status_file: int, go: int) -> int:
         return _SETUP_FAILED
     # Where there is one processor the command has it first: what is to be told can wait for its first instructions.
     os.sched_yield()
-    _say_started(control, command, kernel.ends)
+    try:
+        _say_started(control, command, kernel.ends)
+    except OSError:
+        # Nobody has the other ends of its files, nor knows which process it is: what is half made is undone.
+        gone = {"error": "the containerizer was killed while it launched this container", "errno": 0, "step": START}
+        _write_record(status_file, gone)
+        _kill_rest()
+        return _SETUP_FAILED
     os.close(control)
     _leave_standard_files()
     for name in ("output", "error"):

@@ -25,7 +25,3 @@ def call(name: str, arguments: str = "0, 0, 0, 0, 0, 0") -> tuple[str, ...]:
     """A command that makes one system call."""
     number = TABLES[platform.machine()][name]
     return (sys.executable, "-I", "-S", "-c", f"{CALL}\ncall({number}, {arguments})")
-
-
-def python(program: str) -> tuple[str, ...]:
-    return (sys.executable, "-I", "-S", "-c", program)

@@ -112,13 +112,16 @@ def be_victim(order: dict[str, Any], report: int) -> None:
     """Live until the act; returns if there is none of that number."""
     acts = 0
     counted = False
+    # Threads act, too, and one that does at the very end must not be half-way to its death by then.
+    one_at_a_time = threading.Lock()
 
     def before_act(name: str) -> None:
         nonlocal acts
-        acts += counted
-        if counted and acts == order["at"]:
-            os.write(report, name.encode())
-            crash_hook.die()
+        with one_at_a_time:
+            acts += counted
+            if counted and acts == order["at"]:
+                os.write(report, name.encode())
+                crash_hook.die()
 
     victim = Victim(order["directory"], order["isolation"], order["elsewhere"])
     # Before there are threads: they keep what they begin with.
@@ -131,6 +134,8 @@ def be_victim(order: dict[str, Any], report: int) -> None:
     if order["operation"] != "start":
         counted = True
         OPERATIONS[order["operation"]](victim, order["container"], **order["fields"])
+    with one_at_a_time:
+        counted = False
     sys.setprofile(None)
 
 

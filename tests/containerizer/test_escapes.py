@@ -18,7 +18,8 @@ import pytest
 
 from containerizer.messages import Kill, Killed, Launch, LaunchFailed, LaunchFailure
 from containerizer.spec import Namespace, Rlimit, Root, RootKind, Volume, VolumeKind
-from tests.containerizer.attempts import NO_PRIVILEGE, call, python
+from tests.containerizer.attempts import NO_PRIVILEGE, call
+from tests.containerizer.conversations import python
 
 pytestmark = pytest.mark.root
 

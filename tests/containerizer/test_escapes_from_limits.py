@@ -11,7 +11,8 @@ import pytest
 
 from containerizer.messages import Limit
 from containerizer.spec import Limits
-from tests.containerizer.attempts import NO_PRIVILEGE, call, python
+from tests.containerizer.attempts import NO_PRIVILEGE, call
+from tests.containerizer.conversations import python
 
 pytestmark = pytest.mark.root
 
