@@ -73,14 +73,17 @@ def complaint(task: TaskInfo, framework: FrameworkInfo, agent_id: str) -> str:
 def limits_of(info: ExecutorInfo | None, tasks: Iterable[TaskInfo]) -> Limits:
     """What a container may use: the sum of what its executor and these tasks were given.
 
-    Memory is a hard limit of 32 MiB at least, as in Mesos; cpus are shares, so that idle cores can be used. Ports are
-    those of the resource, and none without it.
+    Memory is a hard limit of 32 MiB at least, as in Mesos; cpus are shares, so that idle cores can be used. Disk is for
+    the sandbox, so volumes and disks of their own do not count; without any there is no limit (Mesos limits it by
+    `--enforce_container_disk_quota` only). Ports are those of the resource, and none without it.
     """
     resources = total([info.resources if info is not None else EMPTY, *(task.resources for task in tasks)])
     cpus, memory = resources.scalar("cpus"), resources.scalar("mem")
+    disk = sum(one.quantity for one in resources.items if one.name == "disk" and one.disk is None)
     return Limits(
         cpus=cpus / _THOUSANDTHS if cpus else None,
         memory_bytes=max(memory * _MIB // _THOUSANDTHS, MIN_MEMORY_BYTES) if memory else None,
+        disk_bytes=disk * _MIB // _THOUSANDTHS if disk else None,
         port_ranges=_ports(resources),
     )
 

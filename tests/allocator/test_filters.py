@@ -84,7 +84,7 @@ def test_an_agent_is_named_in_the_first_look_after_one_of_its_filters_ended(
         known = ends.setdefault((agent_id, client), [])
         known[:] = [other for other in known if other > until] + [until]
     now = 0.0
-    for seconds in [*steps, 400_000.0]:
+    for seconds in [*steps, 400_001.0]:
         now += seconds
         over = {agent_id for (agent_id, _), untils in ends.items() if any(until < now for until in untils)}
         assert filters.expire(now) == over

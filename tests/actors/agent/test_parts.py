@@ -145,6 +145,16 @@ def test_limits_are_sums_with_a_least_memory() -> None:
     assert limits_of(None, [command_task(resources="cpus:1")]).memory_bytes is None
 
 
+def test_disk_is_for_the_sandbox() -> None:
+    def disk_of(*resources: str) -> int | None:
+        return limits_of(None, [command_task(resources=text) for text in resources]).disk_bytes
+
+    assert disk_of("cpus:1") is None
+    assert disk_of("disk:1.5", "disk:10") == (11 << 20) + (1 << 19)
+    volume = '[{"name": "disk", "type": "SCALAR", "scalar": {"value": 5}, "disk": {"source": {"type": "MOUNT"}}}]'
+    assert disk_of(volume) is None
+
+
 def test_ports_are_those_of_the_resource_and_none_without_it() -> None:
     def ports_of(*resources: str) -> tuple[tuple[int, int], ...] | None:
         return limits_of(None, [command_task(resources=text) for text in resources]).port_ranges
