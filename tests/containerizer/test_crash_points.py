@@ -35,6 +35,9 @@ from containerizer.messages import (
 from containerizer.spec import Limits, Rlimit
 from tests.containerizer.victims import Victims
 
+# Dozens of kills each: most of a minute on one processor that nobody else wants.
+pytestmark = pytest.mark.timeout(600)
+
 Real = Callable[..., Any]
 Left = Callable[[Any], list[str]]
 
