@@ -73,7 +73,10 @@ class _Watched(msgspec.Struct):
 
 
 class DiskUsage(Isolator):
-    """Adds up the blocks of a sandbox's files; a container that holds more than it may is ended."""
+    """Adds up the blocks of a sandbox's files; a container that holds more than it may is ended.
+
+    looking  the task that does, while there is a container to look at
+    """
 
     name = "disk/du"
 
@@ -83,7 +86,7 @@ class DiskUsage(Isolator):
         self._watched: dict[str, _Watched] = {}
         self._free: dict[Pool, int] = {}
         self._lost: dict[Pool, int] = {}
-        self._looking: asyncio.Task[None] | None = None
+        self.looking: asyncio.Task[None] | None = None
 
     @classmethod
     def wants(cls, spec: ContainerSpec) -> bool:
@@ -93,8 +96,8 @@ class DiskUsage(Isolator):
     def watch(self, container: Container, report: Report) -> None:
         """Look from now on; also without a limit, which may come by an update."""
         self._watched[container.id] = _Watched(container, report, _pool_of(container))
-        if self._looking is None:
-            self._looking = asyncio.get_running_loop().create_task(self._keep_looking())
+        if self.looking is None:
+            self.looking = asyncio.get_running_loop().create_task(self._keep_looking())
 
     async def _keep_looking(self) -> None:
         """Walk through one after another, for a while, then rest."""
@@ -112,7 +115,7 @@ class DiskUsage(Isolator):
                 if end - now >= AT_ONCE_SECONDS:
                     break
             await asyncio.sleep(LOOK_SECONDS)
-        self._looking = None
+        self.looking = None
 
     def _look_at_space(self, those: Iterable[_Watched]) -> None:
         """Once for each pool that a limit depends on."""
@@ -173,9 +176,9 @@ class DiskUsage(Isolator):
     def close(self) -> None:
         """See the base."""
         self._watched.clear()
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+        if self.looking is not None:
+            self.looking.cancel()
+            self.looking = None
 
 
 def _pool_of(container: Container) -> Pool:
