@@ -2,14 +2,16 @@
 
 `os` gives the lock up around every call. Where other threads are busy, each of those calls is a chance for one of them
 to take it, and getting it back takes as long as the machine likes: many times what the call takes. A launch makes some
-forty such calls, each of a few microseconds, on files that are in memory (cgroups) or that are made anew. Nothing that
-may wait for a disk or a peer belongs here. Errors are `OSError`, as from `os`.
+forty such calls: on files that are in memory (cgroups, /run), and to make sandbox and output anew, which a disk's cache
+takes. Nothing that reads from a disk, syncs, or waits for a peer belongs here. Errors are `OSError`, as from `os`.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+from pathlib import Path
 
 from containerizer.linux import check
 
@@ -47,9 +49,10 @@ def open_memory(name: str) -> int:
 
 def write(descriptor: int, data: bytes) -> None:
     """All of it in one call, or an error."""
-    written = check(_write(descriptor, data, len(data)), f"write({descriptor})")
+    written = int(_write(descriptor, data, len(data)))
     if written < len(data):
-        raise OSError(f"{written} of {len(data)} bytes were written")
+        number = ctypes.get_errno() if written < 0 else errno.ENOSPC
+        raise OSError(number, os.strerror(number), str(Path(f"/proc/self/fd/{descriptor}").readlink()))
 
 
 def close(descriptor: int) -> None:

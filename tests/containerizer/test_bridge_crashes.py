@@ -20,14 +20,14 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from containerizer.errors import ContainerizerError, NetworkError
 from containerizer.isolator import Container, Isolator
-from containerizer.messages import Launch, Launched, LaunchFailed, Recover, Recovered
+from containerizer.messages import Launch, Launched, LaunchFailed
 from containerizer.networks import Network, nat
 from containerizer.networks.grants import Grants
 from containerizer.plan import LaunchPlan
 from containerizer.spec import PortMapping
 from runtime.errors import ConfigurationError
 from tests.containerizer.conversations import ask_tcp
-from tests.containerizer.victims import Victims
+from tests.containerizer.victims import Victims, end, recover
 
 pytestmark = pytest.mark.root
 
@@ -63,23 +63,6 @@ def serve(machine: Any, container_id: str, **fields: Any) -> None:
     machine.await_output(container_id, "serves")
 
 
-def revive(machine: Any, *known: str) -> Recovered:
-    machine.revive()
-    machine.attach()
-    answer = machine.ask(Recover(containers=known), Recovered)
-    assert isinstance(answer, Recovered)
-    return answer
-
-
-def end(machine: Any, answer: Recovered, container_id: str) -> None:
-    if container_id in answer.alive:
-        machine.destroy(container_id)
-    if container_id in (*answer.alive, *answer.exited):
-        machine.exit_of(container_id)
-        machine.collect(container_id)
-    machine.until(lambda: not machine.state.containers, "the end of all")
-
-
 def nft(*words: str) -> str:
     return subprocess.run(["/usr/sbin/nft", *words], check=True, capture_output=True, text=True).stdout
 
@@ -112,7 +95,7 @@ def test_what_has_ended_meanwhile_is_cleaned_up(machine: Any, network: Any, left
     machine.forget()
     os.kill(pid, signal.SIGKILL)
     machine.wait_gone(pid)
-    answer = revive(machine, "c1")
+    answer = recover(machine, "c1")
     assert answer.exited == ("c1",)
     end(machine, answer, "c1")
     machine.settle()
@@ -127,7 +110,7 @@ def test_other_flags_are_refused_while_somebody_is_connected_by_the_old_ones(mac
     with pytest.raises(ConfigurationError, match=r"c1 is connected to kaon0 by 172\.31\.240\.2, and the flags say"):
         machine.revive()
     machine.config = {}
-    assert revive(machine, "c1").alive == ("c1",)
+    assert recover(machine, "c1").alive == ("c1",)
     assert ask_tcp("127.0.0.1", 8080) == "c1"
 
 
@@ -139,7 +122,7 @@ def test_other_flags_hold_when_nobody_is(machine: Any, network: Any, flags: dict
     os.kill(pid, signal.SIGKILL)
     machine.wait_gone(pid)
     machine.config = flags
-    answer = revive(machine, "c1")
+    answer = recover(machine, "c1")
     serve(machine, "c2", ports=(msgspec.structs.replace(PORT, host_port=8081),))
     assert ask_tcp("127.0.0.1", 8081) == "c2"
     machine.destroy("c2")
@@ -162,7 +145,7 @@ def test_what_is_no_containers_any_more_goes(machine: Any, network: Any) -> None
         master = socket.if_nametoindex("kaon0")
         route.link("add", ifname="stale", kind="veth", master=master, peer={"ifname": "stalepeer"})
     nft("add element ip kaon-kaon0 tcp_ports { 8082 : 172.31.240.9 . 80 }")
-    revive(machine, "kept")
+    recover(machine, "kept")
     machine.settle()
     assert nft("list", "map", "ip", "kaon-kaon0", "tcp_ports").count("172.31.240") == 1
     assert len(network.interfaces()) == 2, "the bridge, and the cable of the one that is kept"
@@ -339,7 +322,7 @@ def test_containerizer_killed_at_each_act_of_a_launch(machine: Any, network: Any
         name = f"c{at}"
         machine.forget()
         act = victims.kill_at(at, "launch", name, **JSON_FIELDS)
-        answer = revive(machine, name)
+        answer = recover(machine, name)
         end(machine, answer, name)
         machine.settle()
         assert left(machine) == [], f"killed before act {at}, {act}"
@@ -360,7 +343,7 @@ def test_containerizer_killed_at_each_act_of_a_destroy(
         machine.launch(name, "sleep 600", **CONNECTED)
         machine.forget()
         act = victims.kill_at(at, "destroy", name)
-        answer = revive(machine, name)
+        answer = recover(machine, name)
         assert not answer.lost, f"killed before act {at}, {act}"
         end(machine, answer, name)
         machine.settle()
@@ -383,7 +366,7 @@ def test_containerizer_killed_at_each_act_of_its_start(
         os.kill(pid, signal.SIGKILL)
         machine.wait_gone(pid)
         act = victims.kill_at(at, "start")
-        answer = revive(machine, "runs")
+        answer = recover(machine, "runs")
         assert answer.alive == ("runs",), f"killed before act {at}, {act}"
         machine.settle()
         assert ask_tcp("127.0.0.1", 8080) == "runs", f"killed before act {at}, {act}"

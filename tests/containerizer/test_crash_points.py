@@ -27,13 +27,11 @@ from containerizer.messages import (
     Launched,
     LaunchFailed,
     LaunchFailure,
-    Recover,
-    Recovered,
     Update,
     Updated,
 )
 from containerizer.spec import Limits, Rlimit
-from tests.containerizer.victims import Victims
+from tests.containerizer.victims import Victims, end, recover
 
 # Dozens of kills each: most of a minute on one processor that nobody else wants.
 pytestmark = pytest.mark.timeout(600)
@@ -63,14 +61,6 @@ def victims(machine: Any) -> Iterator[Victims]:
     made.close()
 
 
-def recover(machine: Any, *known: str) -> Recovered:
-    machine.revive()
-    machine.attach()
-    answer = machine.ask(Recover(containers=known), Recovered)
-    assert isinstance(answer, Recovered)
-    return answer
-
-
 def live_zygote(machine: Any) -> int | None:
     """There may be none: a containerizer may die before it has started one, and a zygote before it is one."""
     text = (machine.runtime_directory / "zygote.lock").read_text()
@@ -90,16 +80,6 @@ def kill_zygote(machine: Any) -> None:
     if pid is not None:
         os.kill(pid, signal.SIGKILL)
         machine.wait_gone(pid)
-
-
-def end(machine: Any, answer: Recovered, container_id: str) -> None:
-    """Bring a container that was found to its end, whatever it was found as."""
-    if container_id in answer.alive:
-        machine.destroy(container_id)
-    if container_id in (*answer.alive, *answer.exited):
-        machine.exit_of(container_id)
-        machine.collect(container_id)
-    machine.until(lambda: not machine.state.containers, "the end of all")
 
 
 @pytest.mark.parametrize("also", ["alone", "with the zygote"])

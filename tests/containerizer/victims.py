@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from containerizer.messages import Recover, Recovered
+
 HERE = Path(__file__).parent
 
 
@@ -45,3 +47,22 @@ class Victims:
 
     def close(self) -> None:
         self._program.communicate()
+
+
+def recover(machine: Any, *known: str) -> Recovered:
+    """A new containerizer in place of one that was killed, and what it says of the containers that its agent knows."""
+    machine.revive()
+    machine.attach()
+    answer = machine.ask(Recover(containers=known), Recovered)
+    assert isinstance(answer, Recovered)
+    return answer
+
+
+def end(machine: Any, answer: Recovered, container_id: str) -> None:
+    """Bring a container that was found to its end, whatever it was found as."""
+    if container_id in answer.alive:
+        machine.destroy(container_id)
+    if container_id in (*answer.alive, *answer.exited):
+        machine.exit_of(container_id)
+        machine.collect(container_id)
+    machine.until(lambda: not machine.state.containers, "the end of all")
