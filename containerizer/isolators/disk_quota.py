@@ -259,6 +259,7 @@ class DiskQuota(Isolator):
         if container.id in self._told:
             return
         self._told.add(container.id)
+        # OSError: the sandbox was removed, or quotas were switched off, which `_check` says.
         with contextlib.suppress(OSError), _open_sandbox(container) as sandbox:
             quota = projects.read_quota(sandbox, container.project)
             _, report = self._watched[container.id]
