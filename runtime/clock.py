@@ -61,26 +61,39 @@ class RealClock:
 
 
 class _VirtualHandle(msgspec.Struct, eq=False):
-    """An entry of a virtual clock's queue."""
+    """What a virtual clock is to call, once."""
 
     callback: Callable[[], None] | None
 
     def cancel(self) -> None:
-        """Forget the callback; the queue skips the entry."""
+        """Forget the callback."""
         self.callback = None
+
+    def run(self) -> None:
+        """Call it, unless it was called off."""
+        callback, self.callback = self.callback, None
+        if callback is not None:
+            callback()
 
 
 class VirtualClock:
-    """Time that passes only when told to, for tests and simulation: same calls, same history."""
+    """Time that passes only when told to, for tests and simulation: same calls, same history.
+
+    What is asked for at a time that has come waits in one line, in the order of asking. Nothing is ever due in the
+    other queue, of later times, but when time has just moved: so whatever is due there was asked for before all that
+    stands in line.
+    """
 
     def __init__(self, start: float = 0.0) -> None:
         self._now = start
         self.ticks = self.now
         self.epoch = 0.0
         self.stands = True
-        self._queue: list[tuple[float, int, _VirtualHandle]] = []
-        self._soon: deque[tuple[int, Callable[[], None]]] = deque()
+        self._line: deque[Callable[[], None]] = deque()
+        self._later: list[tuple[float, int, _VirtualHandle]] = []
         self._next_order = itertools.count().__next__
+        self.call_soon: Callable[[Callable[[], None]], object] = self._line.append
+        """At the present virtual time, after what is already due."""
 
     def now(self) -> float:
         """Virtual seconds."""
@@ -89,12 +102,11 @@ class VirtualClock:
     def call_at(self, when: float, callback: Callable[[], None]) -> Handle:
         """Call `callback` at virtual time `when` (at once, in order, if that is past)."""
         handle = _VirtualHandle(callback)
-        heappush(self._queue, (max(when, self._now), self._next_order(), handle))
+        if when > self._now:
+            heappush(self._later, (when, self._next_order(), handle))
+        else:
+            self._line.append(handle.run)
         return handle
-
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        """Call `callback` at the present virtual time, after what is already due."""
-        self._soon.append((self._next_order(), callback))
 
     def step(self) -> bool:
         """Run the next callback, moving time to it; False when there is none."""
@@ -102,47 +114,38 @@ class VirtualClock:
         if due is None:
             return False
         self._now = due
-        self._run_next()
+        if self._later and self._later[0][0] <= due:
+            heappop(self._later)[2].run()
+        else:
+            self._line.popleft()()
         return True
-
-    def _run_next(self) -> None:
-        """Run the first of what is due now."""
-        queue, soon = self._queue, self._soon
-        if soon and not (queue and queue[0][0] <= self._now and queue[0][1] < soon[0][0]):
-            soon.popleft()[1]()
-            return
-        handle = heappop(queue)[2]
-        callback, handle.callback = handle.callback, None
-        if callback is not None:
-            callback()
 
     def next_at(self) -> float | None:
         """When the next callback is due; None when nothing is scheduled."""
-        while self._queue and self._queue[0][2].callback is None:
-            heappop(self._queue)
-        if self._soon:
+        if self._line:
             return self._now
-        return self._queue[0][0] if self._queue else None
+        while self._later and self._later[0][2].callback is None:
+            heappop(self._later)
+        return self._later[0][0] if self._later else None
 
     def settle(self) -> None:
         """Run everything that is due now, and what that causes now, without moving time."""
-        while (due := self.next_at()) is not None and due <= self._now:
-            self._run_next()
+        self.advance(0.0)
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass, running everything that falls due, in order."""
         end = self._now + seconds
-        queue, soon = self._queue, self._soon
+        later, line = self._later, self._line
+        next_in_line = line.popleft
         while True:
-            if soon and not (queue and queue[0][0] <= self._now and queue[0][1] < soon[0][0]):
-                soon.popleft()[1]()
-            elif queue and queue[0][0] <= end:
-                when, _, handle = heappop(queue)
-                callback = handle.callback
+            while later and later[0][0] <= self._now:
+                handle = heappop(later)[2]
+                callback, handle.callback = handle.callback, None
                 if callback is not None:
-                    self._now = when
-                    handle.callback = None
                     callback()
-            else:
+            while line:
+                next_in_line()()
+            if not later or later[0][0] > end:
                 break
+            self._now = later[0][0]
         self._now = end

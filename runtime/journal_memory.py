@@ -7,19 +7,14 @@ one at a time, so that groups form as they do on a real disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-
-import msgspec
+from functools import partial
+from typing import TypeAlias
 
 from runtime.clock import Clock
 from runtime.errors import JournalError
 
-
-class _Operation(msgspec.Struct, gc=False):
-    """One queued change. records None: delete the journal; replace: instead of all before."""
-
-    name: str
-    records: list[bytes] | None
-    replace: bool
+_Change: TypeAlias = tuple[str, Sequence[bytes] | None, bool]
+"""One queued change of a journal: its name, the records (None: delete it), and whether they replace all before."""
 
 
 class MemoryJournal:
@@ -40,12 +35,12 @@ class MemoryJournal:
         if not self._open:
             raise self._closed()
         self.size_bytes += len(record)
-        return self._store.queue(_Operation(self.name, [record], False))
+        return self._store.queue((self.name, (record,), False))
 
     def replace(self, records: Sequence[bytes]) -> int:
         """Queue a rewrite; returns its ticket."""
         self.size_bytes = sum(map(len, records))
-        return self._queue(list(records), replace=True)
+        return self._queue(records, replace=True)
 
     def close(self) -> None:
         """Nobody appends any more; twice is once."""
@@ -59,10 +54,10 @@ class MemoryJournal:
         self._queue(None, replace=True)
         self.close()
 
-    def _queue(self, records: list[bytes] | None, *, replace: bool) -> int:
+    def _queue(self, records: Sequence[bytes] | None, *, replace: bool) -> int:
         if not self._open:
             raise self._closed()
-        return self._store.queue(_Operation(self.name, records, replace))
+        return self._store.queue((self.name, records, replace))
 
     def _closed(self) -> JournalError:
         return JournalError(f"the journal of {self.name} is closed")
@@ -72,23 +67,25 @@ class MemoryJournalStore:
     """All journals of one node (:class:`runtime.journal.JournalStore`).
 
     latency_seconds  how long a commit takes; may change at any time. 0: by the clock's next `call_soon`
+    queued           the last ticket that was given out
+    durable          the last ticket that is on the disk, as far as the node was told
     """
 
     def __init__(self, clock: Clock, latency_seconds: float = 0.0) -> None:
         self.latency_seconds = latency_seconds
         self._clock = clock
         self._disk: dict[str, list[bytes]] = {}
-        self._queued: list[_Operation] = []
-        self._under_way: list[_Operation] = []
+        self._queued: list[_Change] = []
+        self._under_way: list[_Change] = []
         self._open: set[str] = set()
         self.queued = 0
-        """The last ticket that was given out."""
+        self.durable = 0
         self._life = 0
         self._error = ""
         self._error_told = False
         self._scheduled = False
         self._committing = 0
-        self._durable: Callable[[int], None] | None = None
+        self._tell: Callable[[int], None] | None = None
         self._failed: Callable[[str], None] | None = None
 
     def open(self, name: str) -> MemoryJournal:
@@ -102,28 +99,29 @@ class MemoryJournalStore:
     def names(self) -> list[str]:
         """Every journal there is, sorted."""
         names = dict.fromkeys(self._disk)
-        for operation in (*self._under_way, *self._queued):
-            if operation.records is None:
-                names.pop(operation.name, None)
+        for name, records, _ in (*self._under_way, *self._queued):
+            if records is None:
+                names.pop(name, None)
             else:
-                names[operation.name] = None
+                names[name] = None
         return sorted(names)
 
     def start(self, durable: Callable[[int], None], failed: Callable[[str], None]) -> None:
         """Serve a node, from now until it closes or crashes."""
-        self._durable, self._failed = durable, failed
+        self._tell, self._failed = durable, failed
         self._schedule()
 
     def close(self) -> None:
         """Make everything queued durable, say so, and let go of the node; twice is once."""
-        if self._durable is None:
+        if self._tell is None:
             return
-        durable = self._durable
+        tell = self._tell
         self._detach()
-        operations, self._under_way, self._queued = self._under_way + self._queued, [], []
-        if operations and not self._error:
-            self._apply(operations)
-            durable(self.queued)
+        changes, self._under_way, self._queued = self._under_way + self._queued, [], []
+        if changes and not self._error:
+            self._apply(changes)
+            self.durable = self.queued
+            tell(self.durable)
 
     # What only tests and simulations do ------------------------------------------------------------------------------
 
@@ -145,13 +143,13 @@ class MemoryJournalStore:
 
     # What journals call ----------------------------------------------------------------------------------------------
 
-    def queue(self, operation: _Operation) -> int:
+    def queue(self, change: _Change) -> int:
         """Queue a change; returns its ticket."""
-        self._queued.append(operation)
-        self.queued += 1
+        self._queued.append(change)
+        self.queued = ticket = self.queued + 1
         if not self._scheduled:
             self._schedule()
-        return self.queued
+        return ticket
 
     def closed(self, name: str) -> None:
         """A journal has been given back."""
@@ -160,34 +158,38 @@ class MemoryJournalStore:
     def all_records(self, name: str) -> list[bytes]:
         """The records of a journal as they will be once everything queued is durable."""
         records = list(self._disk.get(name, ()))
-        for operation in (*self._under_way, *self._queued):
-            if operation.name == name:
-                if operation.replace:
+        for changed, new, replace in (*self._under_way, *self._queued):
+            if changed == name:
+                if replace:
                     records = []
-                records += operation.records or []
+                records += new or ()
         return records
 
     # The disk --------------------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
         """See to it that a commit begins after this turn, if none is to or does already."""
-        if self._queued and self._durable is not None and not (self._scheduled or self._under_way or self._error_told):
+        if self._queued and self._tell is not None and not (self._scheduled or self._under_way or self._error_told):
             self._scheduled = True
-            self._clock.call_soon(self._in_this_life(self._begin))
+            self._clock.call_soon(partial(self._begin, self._life))
 
-    def _begin(self) -> None:
-        """Commit all that is queued."""
+    def _begin(self, life: int) -> None:
+        """Commit all that is queued; nothing once the node has crashed or closed since."""
+        if life != self._life:
+            return
         self._scheduled = False
         self._under_way, self._queued = self._queued, []
         self._committing = self.queued
         if self.latency_seconds > 0.0:
-            self._clock.call_at(self._clock.now() + self.latency_seconds, self._in_this_life(self._finish))
+            self._clock.call_at(self._clock.now() + self.latency_seconds, partial(self._finish, life))
         else:
-            self._finish()
+            self._finish(life)
 
-    def _finish(self) -> None:
-        """The commit is on the disk, or the disk has failed."""
-        assert self._durable is not None
+    def _finish(self, life: int) -> None:
+        """The commit is on the disk, or the disk has failed; nothing once the node has crashed or closed since."""
+        if life != self._life:
+            return
+        assert self._tell is not None
         assert self._failed is not None
         if self._error:
             self._error_told = True
@@ -195,32 +197,25 @@ class MemoryJournalStore:
             return
         self._apply(self._under_way)
         self._under_way = []
-        self._durable(self._committing)
-        self._schedule()
+        self.durable = self._committing
+        self._tell(self.durable)
+        if self._queued:
+            self._schedule()
 
-    def _apply(self, operations: list[_Operation]) -> None:
+    def _apply(self, changes: Sequence[_Change]) -> None:
         """Change what is on the disk."""
-        for operation in operations:
-            if operation.records is None:
-                self._disk.pop(operation.name, None)
-            elif operation.replace:
-                self._disk[operation.name] = operation.records
+        disk = self._disk
+        for name, records, replace in changes:
+            if records is None:
+                disk.pop(name, None)
+            elif replace or name not in disk:
+                disk[name] = list(records)
             else:
-                self._disk.setdefault(operation.name, []).extend(operation.records)
-
-    def _in_this_life(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """A callback that does nothing once the node has crashed or closed."""
-        life = self._life
-
-        def run() -> None:
-            if life == self._life:
-                callback()
-
-        return run
+                disk[name] += records
 
     def _detach(self) -> None:
         """Let go of the node and of what it had open."""
         self._life += 1
-        self._durable = self._failed = None
+        self._tell = self._failed = None
         self._scheduled = False
         self._open.clear()

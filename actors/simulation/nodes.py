@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from actors.master.registrar import read
-from runtime.clock import Clock, Handle, VirtualClock
+from runtime.clock import Handle, VirtualClock
 from runtime.journal_memory import MemoryJournalStore
 from runtime.node import Node
 from runtime.store import Change, MemoryStore, StoreError, Versioned
@@ -57,26 +57,6 @@ class NodeClock:
         self.call_soon = self._base.call_soon
         for callback in waiting:
             self._base.call_soon(callback)
-
-
-class SimulatedDisk(MemoryJournalStore):
-    """A node's disk; it tells how far it is durable, for checkers.
-
-    durable  the last ticket that is on the disk
-    """
-
-    def __init__(self, clock: Clock, latency_seconds: float = 0.0) -> None:
-        super().__init__(clock, latency_seconds)
-        self.durable = 0
-
-    def start(self, durable: Callable[[int], None], failed: Callable[[str], None]) -> None:
-        """Serve a node."""
-
-        def note(ticket: int) -> None:
-            self.durable = ticket
-            durable(ticket)
-
-        super().start(note, failed)
 
 
 class SimulatedStore(MemoryStore):
@@ -134,21 +114,19 @@ class Nodes(World):
         self.clocks: dict[str, NodeClock] = {}
         self.skews: dict[str, tuple[float, float]] = {}
         """Offset in seconds and rate of the clock that a node has from its next start on."""
-        self._simulated_disks: dict[str, SimulatedDisk] = {}
         self._recorded = recorded
         self._paused: dict[str, list[str]] = {}
 
-    def disk(self, node_id: str) -> SimulatedDisk:
+    def disk(self, node_id: str) -> MemoryJournalStore:
         """The disk of a node, new if it had none."""
-        disk = self._simulated_disks.get(node_id)
+        disk = self.disks.get(node_id)
         if disk is None:
-            disk = self.disks[node_id] = self._simulated_disks[node_id] = SimulatedDisk(self.clock)
+            disk = self.disks[node_id] = MemoryJournalStore(self.clock)
         return disk
 
     def wipe(self, node_id: str) -> None:
         """A node that is down gets a new, empty disk."""
         self.disks.pop(node_id, None)
-        self._simulated_disks.pop(node_id, None)
 
     def node(self, node_id: str, listen: str = "") -> Node:
         """Start a node; starting one of the same id again gives it a new incarnation and its old disk."""

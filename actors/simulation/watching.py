@@ -143,11 +143,12 @@ class Watch:
             for checker in self.checkers:
                 checker.passed(turns)
         message = turn.message
+        message_type = type(message)
         if self._counting:
-            self.by_type[tag_of(type(message))] += 1
-        handlers = self._heard.get(type(message))
-        if handlers is not None:
-            for handler in handlers:
+            self.by_type[tag_of(message_type)] += 1
+        heard = self._heard
+        if message_type in heard:
+            for handler in heard[message_type]:
                 handler(turn, message)
         said = self._said
         for effect in turn.effects:
@@ -159,9 +160,9 @@ class Watch:
                 what = effect.record  # type: ignore[union-attr]
             else:
                 continue
-            handlers = said.get(type(what))
-            if handlers is not None:
-                for handler in handlers:
+            said_type = type(what)
+            if said_type in said:
+                for handler in said[said_type]:
                     handler(turn, what)
         if turn.error:
             for checker in self.checkers:
