@@ -95,8 +95,9 @@ class Resources(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             return self
         if self is other or self.items == other.items:
             return EMPTY
-        if _are_plain(self.items) and _are_plain(other.items):
-            return self._without_plain({resource.name: resource.scalar for resource in other.items})
+        amounts = _plain_amounts(other.items)
+        if amounts is not None and _are_plain(self.items):
+            return self._without_plain(amounts)
         taken = {key_of(resource): resource for resource in other.items}
         rest: list[Resource] = []
         for resource in self.items:
@@ -124,8 +125,8 @@ class Resources(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             return False
         if self is other or not other.items or self.items == other.items:
             return True
-        if _are_plain(self.items) and _are_plain(other.items):
-            amounts = {resource.name: resource.scalar for resource in self.items}
+        amounts = _plain_amounts(self.items)
+        if amounts is not None and _are_plain(other.items):
             for resource in other.items:  # noqa: SIM110  quicker than a generator
                 if amounts.get(resource.name, 0) < resource.scalar:
                     return False
@@ -330,6 +331,17 @@ def _are_plain(resources: Sequence[Resource]) -> bool:
         ):
             return False
     return True
+
+
+def _plain_amounts(resources: Sequence[Resource]) -> Quantities | None:
+    """Scalars by name, in thousandths, where all are plain in that sense; None where not."""
+    amounts: Quantities = {}
+    for resource in resources:
+        scalar = resource.scalar
+        if not scalar or resource.reservations or resource.disk is not None or resource.shared or resource.revocable:
+            return None
+        amounts[resource.name] = scalar
+    return amounts
 
 
 def _merged(resources: Sequence[Resource]) -> Resources:

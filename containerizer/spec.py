@@ -346,7 +346,7 @@ def _validate_paths(spec: ContainerSpec) -> None:
         _check_plain(field, getattr(spec, field))
     if spec.working_directory and not spec.working_directory.startswith("/"):
         raise InvalidSpec(f"working_directory is {spec.working_directory!r}: it must be absolute, or empty")
-    if spec.root.kind in {RootKind.DIRECTORY, RootKind.ARCHIVE} and not spec.root.path.startswith("/"):
+    if spec.root.kind in (RootKind.DIRECTORY, RootKind.ARCHIVE) and not spec.root.path.startswith("/"):
         raise InvalidSpec(f"root.path is {spec.root.path!r}: a {spec.root.kind.value} root needs an absolute path")
     for volume in spec.volumes:
         _check_plain("volume path", volume.path)

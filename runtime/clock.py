@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections import deque
 from collections.abc import Callable
@@ -91,7 +90,7 @@ class VirtualClock:
         self.stands = True
         self._line: deque[Callable[[], None]] = deque()
         self._later: list[tuple[float, int, _VirtualHandle]] = []
-        self._next_order = itertools.count().__next__
+        self._order = 0
         self.call_soon: Callable[[Callable[[], None]], object] = self._line.append
         """At the present virtual time, after what is already due."""
 
@@ -103,7 +102,8 @@ class VirtualClock:
         """Call `callback` at virtual time `when` (at once, in order, if that is past)."""
         handle = _VirtualHandle(callback)
         if when > self._now:
-            heappush(self._later, (when, self._next_order(), handle))
+            self._order = order = self._order + 1
+            heappush(self._later, (when, order, handle))
         else:
             self._line.append(handle.run)
         return handle
@@ -139,8 +139,7 @@ class VirtualClock:
         next_in_line = line.popleft
         while True:
             while later and later[0][0] <= self._now:
-                handle = heappop(later)[2]
-                callback, handle.callback = handle.callback, None
+                callback = heappop(later)[2].callback
                 if callback is not None:
                     callback()
             while line:

@@ -46,38 +46,37 @@ Rule: TypeAlias = Callable[[Parcel], Verdict]
 
 
 class Faults:
-    """The faults in force: rules for envelopes, and directions that carry nothing."""
+    """The faults in force: rules for envelopes, and directions that carry nothing.
+
+    rules  in the order in which they are asked; change them with `add` and what it returns
+    cuts   directions in which nothing gets through, and since when; change them with `cut`, `restore` and `heal`
+    """
 
     def __init__(self) -> None:
-        self._rules: list[Rule] = []
-        self._cut: dict[tuple[str, str], float] = {}
-        self._cuts: Counter[tuple[str, str]] = Counter()
+        self.rules: list[Rule] = []
+        self.cuts: dict[tuple[str, str], float] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, rule: Rule) -> Callable[[], None]:
         """Ask `rule` about every envelope from now on; returns what takes it back.
 
         Of several rules the first that does not pass wins.
         """
-        self._rules.append(rule)
+        self.rules.append(rule)
 
         def remove() -> None:
-            if rule in self._rules:
-                self._rules.remove(rule)
+            if rule in self.rules:
+                self.rules.remove(rule)
 
         return remove
 
     def verdict(self, parcel: Parcel) -> Verdict:
         """What happens to an envelope."""
-        for rule in self._rules:
+        for rule in self.rules:
             verdict = rule(parcel)
             if verdict is not PASS:
                 return verdict
         return PASS
-
-    @property
-    def has_rules(self) -> bool:
-        """Whether any envelope needs asking about."""
-        return bool(self._rules)
 
     def cut(self, senders: Iterable[str], receivers: Iterable[str], since: float) -> None:
         """Let nothing through from these nodes to those, one way; what is cut already keeps its time.
@@ -87,8 +86,8 @@ class Faults:
         ends = tuple(receivers)
         for sender in senders:
             for receiver in ends:
-                self._cut.setdefault((sender, receiver), since)
-                self._cuts[sender, receiver] += 1
+                self.cuts.setdefault((sender, receiver), since)
+                self._counts[sender, receiver] += 1
 
     def restore(self, senders: Iterable[str], receivers: Iterable[str]) -> None:
         """Take one cut of each of these directions back; no error for one that is not cut."""
@@ -96,28 +95,23 @@ class Faults:
         for sender in senders:
             for receiver in ends:
                 direction = (sender, receiver)
-                self._cuts[direction] -= 1
-                if self._cuts[direction] <= 0:
-                    del self._cuts[direction]
-                    self._cut.pop(direction, None)
+                self._counts[direction] -= 1
+                if self._counts[direction] <= 0:
+                    del self._counts[direction]
+                    self.cuts.pop(direction, None)
 
     def heal(self) -> None:
         """Let everything through again; rules stay."""
-        self._cut.clear()
-        self._cuts.clear()
-
-    @property
-    def has_cuts(self) -> bool:
-        """Whether there is any direction in which nothing gets through."""
-        return bool(self._cut)
+        self.cuts.clear()
+        self._counts.clear()
 
     def is_cut(self, sender: str, receiver: str) -> bool:
         """Whether nothing gets through from one node to another."""
-        return (sender, receiver) in self._cut
+        return (sender, receiver) in self.cuts
 
     def cut_since(self, sender: str, receiver: str) -> float | None:
         """Since when nothing gets through; None if something does."""
-        return self._cut.get((sender, receiver))
+        return self.cuts.get((sender, receiver))
 
 
 def between(senders: Iterable[str], receivers: Iterable[str], rule: Rule) -> Rule:

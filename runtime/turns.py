@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from runtime.actor import Delivery, UnhandledMessage
 from runtime.constants import TURNS_PER_VISIT
-from runtime.effects import After, Ask, Cancel, Effect, Link, Persist, Reply, Send, Spawn, Stop, Turn
+from runtime.effects import After, Ask, Cancel, Effect, Link, Reply, Send, Spawn, Stop, Turn
 from runtime.mailbox import Cell, PendingAsk
 from runtime.message import AskFailed, Message
 from runtime.pid import PID
@@ -53,7 +53,7 @@ class Turns:
         count = 0
         for count in range(1, limit + 1):  # noqa: B007  how many it were is counted behind the loop
             delivery = next_delivery()
-            message, sender, answers = delivery[0], delivery[1], delivery[5]
+            message, sender, trace, span, parent, answers, received = delivery
             actor.now = started
             actor._delivery = delivery
             try:
@@ -71,7 +71,6 @@ class Turns:
                 ended = started if stands else ticks() + epoch
                 if effects:
                     actor._outbox = []
-                    _, _, trace, span, parent, _, received = delivery
                     turn = Turn(pid, sender, message, trace, span, parent, received, started, ended, effects)
                     if cell.journal is None:
                         self.apply(cell, turn)
@@ -85,7 +84,7 @@ class Turns:
                     started = ended
                     continue
                 else:
-                    turn = idle_turn(pid, delivery, started, ended)
+                    turn = Turn(pid, sender, message, trace, span, parent, received, started, ended, [])
             except UnhandledMessage:
                 actor._outbox = []
                 ended = ticks() + epoch
@@ -140,7 +139,8 @@ class Turns:
                         self._node.peers.send(to, cell.pid, posted)
                     else:
                         route.envelopes += 1
-                        route.send((to.name, cell.name, trace, span, parent, effect.message))
+                        send = route.send
+                        send((to.name, cell.name, trace, span, parent, effect.message))
                     continue
                 delivery = (effect.message, cell.pid, trace, span, parent, 0, turn.ended)
                 target = self._cells.get(to.name)
@@ -169,15 +169,14 @@ class Turns:
 
     def apply_other(self, cell: Cell, turn: Turn, effect: Effect) -> None:
         """Everything but Send. Of what was held while its actor ended, only words to others are left."""
-        node = self._node
         if type(effect) is Reply:
             request = effect.request
             self._transmit(cell, turn, request.sender, effect.message, self.new_span(), request.span)
         elif type(effect) is Ask:
             self._ask(cell, turn, effect)
         elif type(effect) is Stop:
-            node.lifecycle.stop(cell, effect)
-        elif cell.closed or type(effect) is Persist:
+            self._node.lifecycle.stop(cell, effect)
+        elif cell.closed:
             return
         elif type(effect) is After:
             self._set_timer(cell, turn, effect)
@@ -186,9 +185,9 @@ class Turns:
             if timer is not None:
                 timer.cancel()
         elif type(effect) is Link:
-            node.links.link(cell, effect.pid)
+            self._node.links.link(cell, effect.pid)
         elif type(effect) is Spawn:
-            node.lifecycle.spawn(effect, cell)
+            self._node.lifecycle.spawn(effect, cell)
 
     def _ask(self, cell: Cell, turn: Turn, effect: Ask) -> None:
         """Send a question, and wait for its answer."""
@@ -222,7 +221,8 @@ class Turns:
             fired[kind] = trace or span
             self._node.deliver(cell.pid, (message, cell.pid, trace or span, span, parent, 0, self._node.now()))
 
-        cell.timers[timer] = self._node.clock.call_at(turn.ended + max(0.0, effect.delay_seconds), fire)
+        call_at = self._node.clock.call_at
+        cell.timers[timer] = call_at(turn.ended + effect.delay_seconds, fire)
 
     def transmit(self, by: PID, to: PID, message: Message, trace: int, parent: int) -> None:
         """Send what the runtime itself says about a message, in the name of the actor `by`."""

@@ -165,14 +165,15 @@ class MasterState(State):
 
     def put_task(self, task: Task) -> None:
         """Add a task, or say anew what is known of it."""
-        key = (task.framework_id, task.task_id)
+        info, framework_id, state = task.info, task.framework_id, task.latest_state
+        key = (framework_id, info.task_id)
         before = self.tasks.get(key)
         if before is not None:
             self.live_tasks[before.latest_state] -= 1
-        self.live_tasks[task.latest_state] = self.live_tasks.get(task.latest_state, 0) + 1
+        self.live_tasks[state] = self.live_tasks.get(state, 0) + 1
         self.tasks[key] = task
-        self.agents[task.info.agent_id].tasks[key] = None
-        self.frameworks[task.framework_id].tasks[task.task_id] = None
+        self.agents[info.agent_id].tasks[key] = None
+        self.frameworks[framework_id].tasks[info.task_id] = None
 
     def remove_task(self, key: TaskKey) -> Task:
         """Forget a task."""

@@ -136,7 +136,7 @@ class TasksPart(ReconciliationPart, MasterBase):
         if agent is None or not agent.connected:
             self.state.count("master/invalid_status_update_acknowledgements")
             return
-        key = (framework.framework_id, message.task_id)
+        key = framework_id, task_id = framework.framework_id, message.task_id
         task = self.state.tasks.get(key)
         if task is not None and not task.status_uuid:
             self.state.count("master/invalid_status_update_acknowledgements")
@@ -149,8 +149,7 @@ class TasksPart(ReconciliationPart, MasterBase):
             and task.status_state.is_terminal
         ):
             self.complete(key)
-        acknowledge = AcknowledgeUpdate(framework_id=framework.framework_id, task_id=message.task_id, uuid=message.uuid)
-        self.send(agent.pid, acknowledge)
+        self.send(agent.pid, AcknowledgeUpdate(framework_id=framework_id, task_id=task_id, uuid=message.uuid))
 
     @receive(KillTask)
     @from_scheduler

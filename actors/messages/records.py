@@ -49,10 +49,8 @@ class TaskState(enum.Enum):
 
     __hash__ = object.__hash__  # `Enum` hashes names, in Python: states are looked up for every message
 
-    @property
-    def is_terminal(self) -> bool:
-        """Whether nothing follows."""
-        return self in TERMINAL
+    is_terminal: bool
+    """Whether nothing follows (see TERMINAL); an attribute, because it is asked a dozen times for every update."""
 
 
 TERMINAL: Final = frozenset(
@@ -68,6 +66,9 @@ TERMINAL: Final = frozenset(
     }
 )
 """States that end a task; its resources are free then (`src/common/protobuf_utils.cpp`, isTerminalState)."""
+
+for _state in TaskState:
+    _state.is_terminal = _state in TERMINAL
 
 _AFTER_START: Final = frozenset({TaskState.KILLING, TaskState.UNREACHABLE}) | TERMINAL
 

@@ -74,7 +74,7 @@ class SimulatedNetwork(Network):
     def carry(self, origin: MemorySession, envelopes: list[Envelope], size_bytes: int) -> None:
         """Send a frame on its way, or what the fault rules leave of it."""
         extra_seconds = 0.0
-        if self.faults.has_rules:
+        if self.faults.rules:
             envelopes, extra_seconds = self._judge(origin, envelopes)
         if envelopes:
             self._send(origin, extra_seconds, lambda: origin.other.arrive(envelopes, size_bytes))
@@ -99,7 +99,7 @@ class SimulatedNetwork(Network):
         way = self._ways.get(origin)
         if way is None:
             way = self._ways[origin] = _Way(*_ends(origin))
-        if not self.faults.has_cuts and not way.waiting:
+        if not self.faults.cuts and not way.waiting:
             self._leave(way, extra_seconds, arrive)
             return
         way.waiting.append((extra_seconds, arrive))
@@ -119,7 +119,7 @@ class SimulatedNetwork(Network):
 
     def reaches(self, origin: MemorySession) -> bool:
         """Whether the other end can be reached at present: closing does not wait for a partition to heal."""
-        return not self.faults.has_cuts or not self.faults.is_cut(*_ends(origin))
+        return not self.faults.cuts or not self.faults.is_cut(*_ends(origin))
 
     def ended(self, session: MemorySession) -> None:
         """A session is over at one end: what it has sent still travels, unless a partition holds it."""
