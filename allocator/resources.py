@@ -170,7 +170,11 @@ class Resources(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     def scalar(self, name: str) -> int:
         """Total of one scalar in thousandths; 0 when there is none."""
-        return sum(resource.quantity for resource in self.items if resource.name == name)
+        amount = 0
+        for resource in self.items:
+            if resource.name == name:
+                amount += resource.scalar if resource.copies == 1 else resource.quantity
+        return amount
 
     def names(self) -> tuple[str, ...]:
         """Names of what is in it, sorted."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from runtime.clock import Clock
-from runtime.codec import Codec, as_envelope
+from runtime.codec import Codec, as_envelope, as_envelopes
 from runtime.constants import COALESCED_ENVELOPES, SESSION_QUEUE_ENVELOPES
 from runtime.errors import TransportError
 from runtime.transport.admission import Admission
@@ -135,7 +135,7 @@ class MemorySession:
             for posted, reason in frame.unfit:
                 self._undeliverable([posted], reason)
             if frame.data:
-                self._network.carry(self, list(map(as_envelope, frame.envelopes)), len(frame.data))
+                self._network.carry(self, as_envelopes(frame.envelopes), len(frame.data))
 
     def arrive(self, envelopes: list[Envelope], size_bytes: int) -> None:
         """A frame has come to this end."""

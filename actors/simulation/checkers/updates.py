@@ -70,11 +70,14 @@ class DurableChecker(Checker):
 
     def _check_taken(self, turn: Turn, status: TaskStatus) -> None:
         """A scheduler that acknowledges the end of a task no longer counts it among the living."""
-        cell = self.cluster.world.nodes[turn.actor.node].cells.get(turn.actor.name)
-        if cell is None or not status.state.is_terminal or not isinstance(cell.actor, Scheduler):
+        if not status.state.is_terminal:
             return
-        acknowledged = any(type(effect) is Send and type(effect.message) is Acknowledge for effect in turn.effects)
-        if acknowledged and status.task_id in cell.actor.state.connection.tasks:
+        cell = self.cluster.world.nodes[turn.actor.node].cells.get(turn.actor.name)
+        if cell is None or not isinstance(cell.actor, Scheduler):
+            return
+        if status.task_id in cell.actor.state.connection.tasks and any(
+            type(effect) is Send and type(effect.message) is Acknowledge for effect in turn.effects
+        ):
             raise self.violated(
                 f"{turn.actor.node} has acknowledged that {status.task_id} is {status.state.value}, "
                 f"and thinks that it lives"
