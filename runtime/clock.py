@@ -70,7 +70,7 @@ class _VirtualHandle(msgspec.Struct, eq=False):
 
     def run(self) -> None:
         """Call it, unless it was called off."""
-        callback, self.callback = self.callback, None
+        callback = self.callback
         if callback is not None:
             callback()
 
@@ -78,9 +78,8 @@ class _VirtualHandle(msgspec.Struct, eq=False):
 class VirtualClock:
     """Time that passes only when told to, for tests and simulation: same calls, same history.
 
-    What is asked for at a time that has come waits in one line, in the order of asking. Nothing is ever due in the
-    other queue, of later times, but when time has just moved: so whatever is due there was asked for before all that
-    stands in line.
+    What is due waits in one line, in the order of asking. Time moves when the line is empty, and what was asked for at
+    the new time comes first.
     """
 
     def __init__(self, start: float = 0.0) -> None:
@@ -89,8 +88,10 @@ class VirtualClock:
         self.epoch = 0.0
         self.stands = True
         self._line: deque[Callable[[], None]] = deque()
-        self._later: list[tuple[float, int, _VirtualHandle]] = []
-        self._order = 0
+        self._times: list[float] = []
+        """Later times at which something is asked for, as a heap: comparing them is most of what a clock does."""
+        self._at: dict[float, list[_VirtualHandle]] = {}
+        """What is, in the order of asking."""
         self.call_soon: Callable[[Callable[[], None]], object] = self._line.append
         """At the present virtual time, after what is already due."""
 
@@ -101,11 +102,13 @@ class VirtualClock:
     def call_at(self, when: float, callback: Callable[[], None]) -> Handle:
         """Call `callback` at virtual time `when` (at once, in order, if that is past)."""
         handle = _VirtualHandle(callback)
-        if when > self._now:
-            self._order = order = self._order + 1
-            heappush(self._later, (when, order, handle))
-        else:
+        if when <= self._now:
             self._line.append(handle.run)
+        elif when in self._at:
+            self._at[when].append(handle)
+        else:
+            self._at[when] = [handle]
+            heappush(self._times, when)
         return handle
 
     def step(self) -> bool:
@@ -113,20 +116,18 @@ class VirtualClock:
         due = self.next_at()
         if due is None:
             return False
-        self._now = due
-        if self._later and self._later[0][0] <= due:
-            heappop(self._later)[2].run()
-        else:
-            self._line.popleft()()
+        if not self._line:
+            self._move()
+        self._line.popleft()()
         return True
 
     def next_at(self) -> float | None:
         """When the next callback is due; None when nothing is scheduled."""
         if self._line:
             return self._now
-        while self._later and self._later[0][2].callback is None:
-            heappop(self._later)
-        return self._later[0][0] if self._later else None
+        while self._times and all(handle.callback is None for handle in self._at[self._times[0]]):
+            del self._at[heappop(self._times)]
+        return self._times[0] if self._times else None
 
     def settle(self) -> None:
         """Run everything that is due now, and what that causes now, without moving time."""
@@ -135,16 +136,19 @@ class VirtualClock:
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass, running everything that falls due, in order."""
         end = self._now + seconds
-        later, line = self._later, self._line
+        times, line = self._times, self._line
         next_in_line = line.popleft
         while True:
-            while later and later[0][0] <= self._now:
-                callback = heappop(later)[2].callback
-                if callback is not None:
-                    callback()
             while line:
                 next_in_line()()
-            if not later or later[0][0] > end:
+            if not times or times[0] > end:
                 break
-            self._now = later[0][0]
+            self._move()
         self._now = end
+
+    def _move(self) -> None:
+        """Go on to the next time at which something is due."""
+        self._now = heappop(self._times)
+        for handle in self._at.pop(self._now):
+            if handle.callback is not None:
+                self._line.append(handle.run)
