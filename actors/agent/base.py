@@ -111,6 +111,7 @@ class AgentBase(Actor[AgentState]):
         reason: Reason | None,
         message: str,
         executor: Executor | None = None,
+        exit_code: int | None = None,
     ) -> TaskStatus:
         """A status that the agent itself gives."""
         return TaskStatus(
@@ -124,6 +125,7 @@ class AgentBase(Actor[AgentState]):
             container_id=executor.container_id if executor is not None else "",
             timestamp=self.now,
             uuid=self.new_uuid(),
+            exit_code=exit_code,
         )
 
     def for_framework(self, framework_id: str, state: TaskState) -> TaskState:

@@ -99,14 +99,14 @@ class CommandExecutor(Actor[CommandExecutorState]):
         if sender != self.state.agent:
             return
         state, reason, text = verdict(message.exited, message.ending)
-        self._say(state, reason, text, message.exited.exit_code)
+        self._say(state, reason, text, message.exited)
 
     @receive(UpdateAccepted)
     def update_accepted(self, sender: PID, message: UpdateAccepted) -> None:
         """Nothing to do: agent and executor live and die together, so nothing needs to be said again."""
 
     def _say(
-        self, state: TaskState, reason: Reason | None = None, text: str = "", exit_code: int | None = None
+        self, state: TaskState, reason: Reason | None = None, text: str = "", exited: ContainerExited | None = None
     ) -> None:
         self.state.task_state = state
         self.state.updates += 1
@@ -123,7 +123,8 @@ class CommandExecutor(Actor[CommandExecutorState]):
                     reason=reason,
                     message=text,
                     timestamp=self.now,
-                    exit_code=exit_code,
+                    exit_code=exited.exit_code if exited is not None else None,
+                    signal=exited.signal if exited is not None else None,
                 ),
             ),
         )

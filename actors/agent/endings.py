@@ -205,10 +205,12 @@ class Endings(Updates):
         self.say_of_tasks(executor, state, reason, text)
         self.forget_executor(executor)
 
-    def say_of_tasks(self, executor: Executor, state: TaskState, reason: Reason | None, message: str) -> None:
+    def say_of_tasks(
+        self, executor: Executor, state: TaskState, reason: Reason | None, message: str, exit_code: int | None = None
+    ) -> None:
         """Write what became of the tasks of an executor that have not ended by themselves."""
         for run in self.state.tasks_of(executor):
-            own = self.status(run.task.task_id, state, reason, message, executor)
+            own = self.status(run.task.task_id, state, reason, message, executor, exit_code)
             self.queue_update(executor.framework_id, run.last_words or own)
 
     def forget_executor(self, executor: Executor) -> None:

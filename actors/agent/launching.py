@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from actors.agent.base import log
 from actors.agent.command_executor import CommandExecutor, CommandExecutorState
-from actors.agent.constants import LAUNCH_TIMEOUT_SECONDS, PREPARE_TIMEOUT_SECONDS
+from actors.agent.constants import LAUNCH_TIMEOUT_SECONDS, NO_COMMAND_STATUS, PREPARE_TIMEOUT_SECONDS
 from actors.agent.endings import InContainer
 from actors.agent.events import (
     AuthoriseKey,
@@ -27,7 +27,7 @@ from actors.agent.state import Executor, LaunchStep
 from actors.messages.executing import LaunchTask
 from actors.messages.records import ExecutorInfo, Reason, Task, TaskInfo, TaskState
 from actors.messages.tasks import RunTask
-from containerizer.messages import Launch, Launched, LaunchFailed
+from containerizer.messages import Launch, Launched, LaunchFailed, LaunchFailure
 from containerizer.spec import ContainerSpec
 from runtime.actor import receive
 from runtime.message import AskFailed, Message
@@ -163,12 +163,12 @@ class Launching(Executors):
         else:
             self._cannot_launch(executor, f"no key can be made for it: {_why(answer)}")
 
-    def _cannot_launch(self, executor: Executor, message: str) -> None:
+    def _cannot_launch(self, executor: Executor, message: str, exit_code: int | None = None) -> None:
         ending = executor.ending
         if ending is not None:
             self.say_of_tasks(executor, ending.state, ending.reason, ending.message)
         else:
-            self.say_of_tasks(executor, TaskState.FAILED, Reason.CONTAINER_LAUNCH_FAILED, message)
+            self.say_of_tasks(executor, TaskState.FAILED, Reason.CONTAINER_LAUNCH_FAILED, message, exit_code)
         self.forget_executor(executor)
 
     # Launch -----------------------------------------------------------------------------------------------------------
@@ -214,7 +214,8 @@ class Launching(Executors):
         if isinstance(answer, Launched):
             self.container_runs(executor)
         elif isinstance(answer, LaunchFailed):
-            self._cannot_launch(executor, answer.message)
+            no_command = executor.info is None and answer.reason is LaunchFailure.NO_COMMAND
+            self._cannot_launch(executor, answer.message, NO_COMMAND_STATUS if no_command else None)
         elif isinstance(answer, AskFailed) and answer.reason == "timeout":
             executor.step = LaunchStep.RUNNING
             text = f"the containerizer did not launch it within {LAUNCH_TIMEOUT_SECONDS:g} s"

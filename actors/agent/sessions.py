@@ -12,7 +12,12 @@ from typing import Final
 
 import msgspec
 
-from actors.agent.constants import ATTACH_TIMEOUT_SECONDS, LAUNCH_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS
+from actors.agent.constants import (
+    ATTACH_TIMEOUT_SECONDS,
+    LAUNCH_TIMEOUT_SECONDS,
+    NO_COMMAND_STATUS,
+    READ_TIMEOUT_SECONDS,
+)
 from actors.agent.events import ContainerLocated, EdgeRefused, LocateContainer
 from actors.agent.names import AGENT_NAME, SESSION_PREFIX
 from actors.messages.executing import SECRET_VARIABLE
@@ -43,9 +48,6 @@ log = logging.getLogger("kaon.agent.sessions")
 
 SESSIONS_AT_ONCE: Final = 256
 """On one agent: each is a container, and people at terminals are fewer."""
-
-NO_COMMAND: Final = 127
-"""Exit status of a command that cannot be executed, as shells have it."""
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -200,7 +202,7 @@ class Session(Actor[SessionState]):
         if isinstance(answer, Launched):
             self._attach()
         elif isinstance(answer, LaunchFailed) and answer.reason is LaunchFailure.NO_COMMAND:
-            self.reply(SessionEnded(exit_code=NO_COMMAND, message=answer.message), self.state.tool)
+            self.reply(SessionEnded(exit_code=NO_COMMAND_STATUS, message=answer.message), self.state.tool)
             self.stop()
         elif isinstance(answer, LaunchFailed):
             self._refuse(answer.message)

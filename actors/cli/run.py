@@ -82,8 +82,9 @@ def run(
 ) -> None:
     """Run COMMAND on the cluster and show what it prints.
 
-    Exit status: the command's own; with several tasks the first that is not 0; 130 after ^C, 143 after SIGTERM, which
-    kill them: with their grace, and once more to leave at once.
+    Exit status: the command's own, 128 and its number if a signal ended it, 127 if it cannot be executed; 1 if the task
+    failed otherwise; with several tasks the first that is not 0; 130 after ^C, 143 after SIGTERM, which kill them: with
+    their grace, and once more to leave at once.
     """
     try:
         parsed = tuple(Constraint.parse(text) for text in constraints)
@@ -214,7 +215,7 @@ class Screen(Edge[ScreenState]):
             self._ended[status.task_id].set()
         code = _exit_code(status)
         self.state.exit_codes[message.place] = code
-        if code and status.exit_code is None and not self.state.signal:
+        if code and (never_ran or status.exit_code is None) and not self.state.signal:
             reason = f" ({status.reason.value})" if status.reason else ""
             text = f": {status.message}" if status.message else ""
             click.echo(f"kaon: {status.task_id} {status.state.value}{reason}{text}", err=True)
@@ -315,4 +316,6 @@ def _exit_code(status: TaskStatus) -> int:
     """What a task's end means for us."""
     if status.exit_code is not None:
         return status.exit_code
+    if status.signal is not None and status.state is not TaskState.FINISHED:
+        return 128 + status.signal
     return 0 if status.state is TaskState.FINISHED else 1

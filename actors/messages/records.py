@@ -190,7 +190,8 @@ class TaskStatus(Record, frozen=True, kw_only=True):
     message    for people
     data       from the executor, opaque
     timestamp  seconds since the epoch, by the clock of `source`
-    exit_code  of a command that ended by itself; None otherwise
+    exit_code  of a command that ended by itself, 127 of one that cannot be executed; None otherwise
+    signal     that ended a command; None if none did, or if it is not known
     """
 
     task_id: str
@@ -206,6 +207,7 @@ class TaskStatus(Record, frozen=True, kw_only=True):
     healthy: bool | None = None
     unreachable_since: float | None = None
     exit_code: int | None = None
+    signal: int | None = None
     container_id: str = ""
 
 

@@ -53,6 +53,10 @@ def test_a_cluster_runs_commands_and_leaves_nothing_behind(cluster: Cluster) -> 
     assert hello.stdout == "hello world\n"
     failed = cluster.kaon("run", "--shell", "echo oops >&2; exit 7", check=False)
     assert (failed.returncode, failed.stderr) == (7, "oops\n")
+    killed = cluster.kaon("run", "--shell", "kill -9 $$", check=False)
+    assert (killed.returncode, "ended by signal 9 (SIGKILL)" in killed.stderr) == (137, True)
+    missing = cluster.kaon("run", "nosuchcommand", check=False)
+    assert (missing.returncode, "the command cannot be executed" in missing.stderr) == (127, True)
     three = cluster.kaon("run", "-n", "3", "--name", "trio", "--shell", "echo here")
     assert sorted(three.stdout.splitlines()) == ["[0] here", "[1] here", "[2] here"]
     on_b = cluster.kaon("run", "--constraint", "rack=b", "--name", "placed", "true")

@@ -29,21 +29,22 @@ def test_command_runs_and_finishes_and_nothing_is_left() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shell", "state", "reason", "exit_code", "words"),
+    ("shell", "state", "reason", "ended", "words"),
     [
-        ("exit 3", TaskState.FAILED, Reason.COMMAND_EXECUTOR_FAILED, 3, "exited with status 3"),
-        ("kill -9 $$", TaskState.FAILED, Reason.COMMAND_EXECUTOR_FAILED, None, "ended by signal 9 (SIGKILL)"),
-        ("true", TaskState.FINISHED, None, 0, ""),
+        ("exit 3", TaskState.FAILED, Reason.COMMAND_EXECUTOR_FAILED, (3, None), "exited with status 3"),
+        ("kill -9 $$", TaskState.FAILED, Reason.COMMAND_EXECUTOR_FAILED, (None, 9), "ended by signal 9 (SIGKILL)"),
+        ("true", TaskState.FINISHED, None, (0, None), ""),
     ],
 )
 def test_end_of_the_command_is_the_end_of_the_task(
-    shell: str, state: TaskState, reason: Reason | None, exit_code: int | None, words: str
+    shell: str, state: TaskState, reason: Reason | None, ended: tuple[int | None, int | None], words: str
 ) -> None:
     cluster = Cluster().register()
     cluster.run_task(command_task(shell=shell))
     cluster.world.run(seconds=1)
     last = cluster.statuses("task-1")[-1]
-    assert (last.state, last.reason, last.exit_code, last.message) == (state, reason, exit_code, words)
+    assert (last.state, last.reason, last.message) == (state, reason, words)
+    assert (last.exit_code, last.signal) == ended
     assert cluster.is_clean()
 
 
@@ -88,6 +89,7 @@ def test_program_that_cannot_be_executed_fails_the_task() -> None:
     last = cluster.statuses("task-1")[-1]
     assert (last.state, last.reason) == (TaskState.FAILED, Reason.CONTAINER_LAUNCH_FAILED)
     assert "/nonexistent/program" in last.message
+    assert last.exit_code == 127, "as shells have it"
     assert cluster.is_clean()
 
 
