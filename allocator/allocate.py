@@ -354,10 +354,7 @@ def is_remote(snapshot: Snapshot, agent: Agent) -> bool:
 
 
 def _is_refused(refusals: tuple[Refusal, ...], offer: Resources, now: float) -> bool:
-    for refusal in refusals:  # noqa: SIM110  quicker than a generator, and every framework is asked for every agent
-        if refusal.refuses(offer, now):
-            return True
-    return False
+    return any(refusal.refuses(offer, now) for refusal in refusals)
 
 
 def may_see(snapshot: Snapshot, agent: Agent, framework: Framework) -> bool:

@@ -72,7 +72,7 @@ class Filters(msgspec.Struct, gc=False):
         freed: set[str] = set()
         for agent_id in looked_at:
             for client, refusals in tuple(self.by_agent.get(agent_id, {}).items()):
-                kept = tuple([refusal for refusal in refusals if now <= refusal.until])
+                kept = tuple(refusal for refusal in refusals if now <= refusal.until)
                 if len(kept) == len(refusals):
                     continue
                 freed.add(agent_id)
@@ -82,7 +82,7 @@ class Filters(msgspec.Struct, gc=False):
                     self._drop(client, agent_id)
             left = self.by_agent.get(agent_id)
             if left:
-                self._look_again(agent_id, min([r.until for refusals in left.values() for r in refusals]), now)
+                self._look_again(agent_id, min(r.until for refusals in left.values() for r in refusals), now)
         return freed
 
     def _look_again(self, agent_id: str, until: float, now: float) -> None:

@@ -95,9 +95,8 @@ class Resources(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             return self
         if self is other or self.items == other.items:
             return EMPTY
-        amounts = _plain_amounts(other.items)
-        if amounts is not None and _are_plain(self.items):
-            return self._without_plain(amounts)
+        if _are_plain(self.items) and _are_plain(other.items):
+            return self._without_plain({resource.name: resource.scalar for resource in other.items})
         taken = {key_of(resource): resource for resource in other.items}
         rest: list[Resource] = []
         for resource in self.items:
@@ -125,8 +124,8 @@ class Resources(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             return False
         if self is other or not other.items or self.items == other.items:
             return True
-        amounts = _plain_amounts(self.items)
-        if amounts is not None and _are_plain(other.items):
+        if _are_plain(self.items) and _are_plain(other.items):
+            amounts = {resource.name: resource.scalar for resource in self.items}
             for resource in other.items:  # noqa: SIM110  quicker than a generator
                 if amounts.get(resource.name, 0) < resource.scalar:
                     return False
@@ -170,11 +169,7 @@ class Resources(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     def scalar(self, name: str) -> int:
         """Total of one scalar in thousandths; 0 when there is none."""
-        amount = 0
-        for resource in self.items:
-            if resource.name == name:
-                amount += resource.scalar if resource.copies == 1 else resource.quantity
-        return amount
+        return sum(resource.quantity for resource in self.items if resource.name == name)
 
     def names(self) -> tuple[str, ...]:
         """Names of what is in it, sorted."""
@@ -335,17 +330,6 @@ def _are_plain(resources: Sequence[Resource]) -> bool:
         ):
             return False
     return True
-
-
-def _plain_amounts(resources: Sequence[Resource]) -> Quantities | None:
-    """Scalars by name, in thousandths, where all are plain in that sense; None where not."""
-    amounts: Quantities = {}
-    for resource in resources:
-        scalar = resource.scalar
-        if not scalar or resource.reservations or resource.disk is not None or resource.shared or resource.revocable:
-            return None
-        amounts[resource.name] = scalar
-    return amounts
 
 
 def _merged(resources: Sequence[Resource]) -> Resources:

@@ -60,7 +60,7 @@ class RealClock:
 
 
 class _VirtualHandle(msgspec.Struct, eq=False):
-    """What a virtual clock is to call, once."""
+    """What a virtual clock is to call, unless it is called off."""
 
     callback: Callable[[], None] | None
 
@@ -91,7 +91,7 @@ class VirtualClock:
         self._times: list[float] = []
         """Later times at which something is asked for, as a heap: comparing them is most of what a clock does."""
         self._at: dict[float, list[_VirtualHandle]] = {}
-        """What is, in the order of asking."""
+        """What is asked for at each of them, in the order of asking."""
         self.call_soon: Callable[[Callable[[], None]], object] = self._line.append
         """At the present virtual time, after what is already due."""
 

@@ -203,11 +203,6 @@ def as_envelope(posted: Posted) -> Envelope:
     return Envelope(*posted) if type(posted) is tuple else posted  # type: ignore[return-value]
 
 
-def as_envelopes(posted: Sequence[Posted]) -> list[Envelope]:
-    """Each of them as an envelope."""
-    return [Envelope(*each) if type(each) is tuple else each for each in posted]  # type: ignore[misc]
-
-
 def as_posted(envelope: Envelope) -> Posted:
     """The form of an envelope that encodes without an empty `answers`."""
     if envelope.answers:

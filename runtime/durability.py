@@ -76,10 +76,7 @@ class Durability:
         """
         journal = cell.journal
         assert journal is not None
-        records: list[bytes] = []
-        for effect in turn.effects:
-            if type(effect) is Persist:
-                records.append(_encode(effect.record))  # noqa: PERF401  quicker: every turn that persists comes by here
+        records = [_encode(effect.record) for effect in turn.effects if type(effect) is Persist]
         if records:
             append = journal.append
             for record in records:

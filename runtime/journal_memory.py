@@ -171,8 +171,7 @@ class MemoryJournalStore:
         """See to it that a commit begins after this turn, if none is to or does already."""
         if self._queued and self._tell is not None and not (self._scheduled or self._under_way or self._error_told):
             self._scheduled = True
-            call_soon = self._clock.call_soon
-            call_soon(partial(self._begin, self._life))
+            self._clock.call_soon(partial(self._begin, self._life))
 
     def _begin(self, life: int) -> None:
         """Commit all that is queued; nothing once the node has crashed or closed since."""

@@ -231,8 +231,7 @@ class Node:
         """See to it that the run queue is looked at."""
         if self.run_queue and not self._pump_scheduled:
             self._pump_scheduled = True
-            call_soon = self.clock.call_soon
-            call_soon(self._pump)
+            self.clock.call_soon(self._pump)
 
     def _pump(self) -> None:
         """Run the turns that `wake` has put off."""

@@ -84,7 +84,7 @@ class Turns:
                     started = ended
                     continue
                 else:
-                    turn = Turn(pid, sender, message, trace, span, parent, received, started, ended, [])
+                    turn = idle_turn(pid, delivery, started, ended)
             except UnhandledMessage:
                 actor._outbox = []
                 ended = ticks() + epoch
@@ -139,8 +139,7 @@ class Turns:
                         self._node.peers.send(to, cell.pid, posted)
                     else:
                         route.envelopes += 1
-                        send = route.send
-                        send((to.name, cell.name, trace, span, parent, effect.message))
+                        route.send((to.name, cell.name, trace, span, parent, effect.message))
                     continue
                 delivery = (effect.message, cell.pid, trace, span, parent, 0, turn.ended)
                 target = self._cells.get(to.name)
@@ -221,8 +220,7 @@ class Turns:
             fired[kind] = trace or span
             self._node.deliver(cell.pid, (message, cell.pid, trace or span, span, parent, 0, self._node.now()))
 
-        call_at = self._node.clock.call_at
-        cell.timers[timer] = call_at(turn.ended + effect.delay_seconds, fire)
+        cell.timers[timer] = self._node.clock.call_at(turn.ended + max(0.0, effect.delay_seconds), fire)
 
     def transmit(self, by: PID, to: PID, message: Message, trace: int, parent: int) -> None:
         """Send what the runtime itself says about a message, in the name of the actor `by`."""

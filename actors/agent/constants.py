@@ -75,7 +75,7 @@ DEFAULT_PORTS: Final = "[31000-32000]"
 CAPABILITIES: Final = ("MULTI_ROLE", "HIERARCHICAL_ROLE")
 """What the agent tells the master that it can (Mesos: `SlaveInfo.Capability`)."""
 
-assert EXECUTOR_REREGISTRATION_SECONDS < EXECUTOR_REGISTRATION_SECONDS
-
 NO_COMMAND_STATUS: Final = 127
 """Exit status of a command that cannot be executed, as shells have it."""
+
+assert EXECUTOR_REREGISTRATION_SECONDS < EXECUTOR_REGISTRATION_SECONDS

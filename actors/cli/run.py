@@ -316,6 +316,6 @@ def _exit_code(status: TaskStatus) -> int:
     """What a task's end means for us."""
     if status.exit_code is not None:
         return status.exit_code
-    if status.signal is not None and status.state is not TaskState.FINISHED:
+    if status.signal is not None:
         return 128 + status.signal
     return 0 if status.state is TaskState.FINISHED else 1

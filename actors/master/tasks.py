@@ -50,7 +50,7 @@ class TasksPart(ReconciliationPart, MasterBase):
             return
         self.tell(framework, Update(status=message.status))
         task = self.state.tasks.get((message.framework_id, message.status.task_id))
-        if task is None or task.info.agent_id != agent.info.agent_id:
+        if task is None or task.info.agent_id != agent.agent_id:
             self.state.count("master/invalid_status_updates")
             return
         self.state.count("master/valid_status_updates")
@@ -136,7 +136,7 @@ class TasksPart(ReconciliationPart, MasterBase):
         if agent is None or not agent.connected:
             self.state.count("master/invalid_status_update_acknowledgements")
             return
-        key = framework_id, task_id = framework.info.framework_id, message.task_id
+        key = (framework.framework_id, message.task_id)
         task = self.state.tasks.get(key)
         if task is not None and not task.status_uuid:
             self.state.count("master/invalid_status_update_acknowledgements")
@@ -149,7 +149,8 @@ class TasksPart(ReconciliationPart, MasterBase):
             and task.status_state.is_terminal
         ):
             self.complete(key)
-        self.send(agent.pid, AcknowledgeUpdate(framework_id=framework_id, task_id=task_id, uuid=message.uuid))
+        acknowledge = AcknowledgeUpdate(framework_id=framework.framework_id, task_id=message.task_id, uuid=message.uuid)
+        self.send(agent.pid, acknowledge)
 
     @receive(KillTask)
     @from_scheduler

@@ -138,8 +138,7 @@ class Watch:
     def observe(self, turn: Turn) -> None:
         """One turn has ended. Every turn of a simulation comes by here."""
         self.turns = turns = self.turns + 1
-        keep = self._keep  # first into a variable: a function in an attribute is called as a method otherwise, slowly
-        keep(turn)
+        self._keep(turn)
         if not turns % PACE_TURNS:
             for checker in self.checkers:
                 checker.passed(turns)

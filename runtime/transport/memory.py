@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from runtime.clock import Clock
-from runtime.codec import Codec, as_envelope, as_envelopes
+from runtime.codec import Codec, as_envelope
 from runtime.constants import COALESCED_ENVELOPES, SESSION_QUEUE_ENVELOPES
 from runtime.errors import TransportError
 from runtime.transport.admission import Admission
@@ -118,24 +118,21 @@ class MemorySession:
         self._queue.append(envelope)
         if not self._due:
             self._due = True
-            call_soon = self._network.clock.call_soon
-            call_soon(self.flush)
+            self._network.clock.call_soon(self.flush)
 
     def flush(self) -> None:
         """Send what is queued; it stays while the other end is out of reach."""
         if not self._network.reaches(self):
             return
         self._due = False
-        queue, self._queue = self._queue, []
-        while queue:
-            frame = self._network.codec.pack(
-                queue if len(queue) <= COALESCED_ENVELOPES else queue[:COALESCED_ENVELOPES]
-            )
-            queue = queue[len(frame.envelopes) + len(frame.unfit) :]
+        while self._queue:
+            chunk = self._queue[:COALESCED_ENVELOPES]
+            frame = self._network.codec.pack(chunk)
+            del self._queue[: len(frame.envelopes) + len(frame.unfit)]
             for posted, reason in frame.unfit:
                 self._undeliverable([posted], reason)
             if frame.data:
-                self._network.carry(self, as_envelopes(frame.envelopes), len(frame.data))
+                self._network.carry(self, [as_envelope(posted) for posted in frame.envelopes], len(frame.data))
 
     def arrive(self, envelopes: list[Envelope], size_bytes: int) -> None:
         """A frame has come to this end."""

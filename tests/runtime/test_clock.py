@@ -43,6 +43,22 @@ def test_what_is_due_in_the_past_runs_now() -> None:
     assert called == [50.0]
 
 
+def test_what_was_asked_for_at_a_time_comes_before_what_it_causes_and_may_call_it_off() -> None:
+    clock = VirtualClock()
+    called: list[str] = []
+
+    def first() -> None:
+        called.append("first")
+        clock.call_soon(lambda: called.append("caused"))
+        second.cancel()
+
+    clock.call_at(1.0, first)
+    second = clock.call_at(1.0, lambda: called.append("called off"))
+    clock.call_at(1.0, lambda: called.append("third"))
+    clock.advance(2.0)
+    assert called == ["first", "third", "caused"]
+
+
 def test_callbacks_may_ask_for_more_of_the_same_moment() -> None:
     clock = VirtualClock()
     called: list[int] = []
